@@ -1,0 +1,54 @@
+"""`python -m server`: reads the settings, says what it does, and turns what stops it into one line."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable
+
+from server.config import SettingError, Settings, read_settings
+
+
+def main() -> int:
+    """Serves until it is told to stop. Returns the exit status: 0 drained, 1 can't start, 2 wrong settings."""
+    try:
+        settings = read_settings(sys.argv[1:], os.environ)
+    except SettingError as error:
+        return _fail(f"bad setting: {error}", 2)
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    # Imported late: a wrong setting is told in a tenth of a second.
+    from server.app import ListenError, serve
+    from server.repository import RepositoryError
+    from server.session import ProviderError
+
+    try:
+        with asyncio.Runner(loop_factory=_choose_loop(settings)) as runner:
+            runner.run(serve(settings))
+    except (ListenError, ProviderError, RepositoryError) as error:
+        return _fail(str(error), 1)
+    return 0
+
+
+def _fail(line: str, status: int) -> int:
+    print(f"digitserve: {line}", file=sys.stderr)
+    return status
+
+
+def _choose_loop(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if settings.event_loop == "asyncio":
+        return None
+    try:
+        import uvloop
+    except ImportError:
+        if settings.event_loop == "uvloop":
+            raise SystemExit(_fail("event_loop is uvloop, but uvloop is not installed: pip install uvloop", 2)) from None
+        return None
+    return uvloop.new_event_loop
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""Start and drain, in the one order that loses nothing.
+
+Start: settings -> NOT_SERVING -> load -> check the provider -> warm up -> listen -> SERVING. The first live request is as
+fast as the rest.
+Drain: NOT_SERVING -> serve on for drain_delay -> stop taking calls -> finish what runs -> close the batchers -> exit 0.
+(Once grpc.aio's stop() begins, the health RPC is refused, too: hence NOT_SERVING first, and time to notice it.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import grpc
+from digitserve.v1 import recognizer_pb2, recognizer_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from server.batcher import Batcher, Limits
+from server.config import Settings
+from server.cores import count_cores
+from server.health import NOT_SERVING, SERVING, HealthServicer
+from server.intake import Intake
+from server.repository import ModelCard, index_names, read_repository
+from server.servicer import RecognizerServicer, Served
+from server.session import CUDA, Session, check_wheels, choose_provider, open_session
+
+logger = logging.getLogger("digitserve.app")
+
+SERVICE = recognizer_pb2.DESCRIPTOR.services_by_name["Recognizer"].full_name
+
+
+class ListenError(Exception):
+    """The address can't be listened on; the message names it."""
+
+
+@dataclass
+class App:
+    """A server that has started. `address` is where it listens."""
+
+    server: grpc.aio.Server
+    health: HealthServicer
+    models: dict[str, Served]
+    executors: list[ThreadPoolExecutor] = field(default_factory=list)
+    address: str = ""
+
+
+async def serve(settings: Settings) -> None:
+    """Starts, serves until SIGTERM or SIGINT, and drains.
+
+    Raises:
+        RepositoryError, ProviderError, ListenError: it can't start.
+    """
+    asked_to_stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked_to_stop.set)
+    app = await start(settings)
+    await asked_to_stop.wait()
+    await drain(app, settings)
+
+
+async def start(settings: Settings) -> App:
+    """Brings the server up; when it returns, every model is warm and the server says SERVING."""
+    started_at = time.perf_counter()
+    health = HealthServicer()
+    check_wheels()
+    cards = read_repository(settings.models)
+    provider, reason = choose_provider(settings.execution_provider)
+    logger.info("execution provider %s (%s)", provider, reason)
+    executors: list[ThreadPoolExecutor] = []
+    served = {id(card): await _load(card, provider, settings, health, executors) for card in cards}
+    models = {name: served[id(card)] for name, card in index_names(cards).items()}
+    decoders = ThreadPoolExecutor(max(2, count_cores()), thread_name_prefix="decode")
+    intake = Intake(decoders, max_pixels=settings.max_pixels, max_waiting=settings.max_decoding)
+    servicer = RecognizerServicer(models, intake, stream_window=settings.stream_window)
+    server = make_server(servicer, health, settings)
+    app = App(server, health, models, [*executors, decoders], _listen(server, settings))
+    await server.start()
+    for name in ["", SERVICE, *(name for name in models if name)]:
+        health.set(name, SERVING)
+    _freeze_heap()
+    logger.info("serving on %s (started in %.1f s)", app.address, time.perf_counter() - started_at)
+    return app
+
+
+async def _load(
+    card: ModelCard, provider: str, settings: Settings, health: HealthServicer, executors: list[ThreadPoolExecutor]
+) -> Served:
+    """Opens the session, warms it on the thread that will serve it, and puts a batcher before it."""
+    max_batch_size = settings.max_batch_size or card.max_batch_size
+    session = open_session(card.path, provider, max_batch_size=max_batch_size, cuda_graphs=settings.cuda_graphs)
+    instances = 1 if provider == CUDA else settings.instances or count_cores()
+    executor = ThreadPoolExecutor(instances, thread_name_prefix=f"{card.name}-{card.version}")
+    executors.append(executor)
+    times_ms = await asyncio.get_running_loop().run_in_executor(executor, session.warm, max_batch_size)
+    limits = Limits(
+        max_batch_size=max_batch_size,
+        max_queue_size=settings.max_queue_size,
+        max_queue_delay_ms=settings.max_queue_delay_ms,
+        instances=instances,
+        inline_batch_size=_choose_inline_size(session, times_ms, settings.inline_ms),
+    )
+    names = (card.name, f"{card.name}:{card.version}", *(f"{card.name}@{label}" for label in card.labels))
+
+    def report(healthy: bool) -> None:
+        for name in ("", SERVICE, *names):
+            health.set(name, SERVING if healthy else NOT_SERVING)
+
+    logger.info(
+        "model %s %s: warm, %.2f ms for one image; %d instances, up to %d images run inline, batches up to %d",
+        card.name, card.version, times_ms[1], instances, limits.inline_batch_size, max_batch_size,
+    )  # fmt: skip
+    return Served(card, Batcher(session.run, limits, executor, on_health=report), session.provider)
+
+
+def _choose_inline_size(session: Session, times_ms: dict[int, float], inline_ms: float) -> int:
+    """The largest warmed batch that is over in `inline_ms`. CUDA's graphs belong to their thread: never inline."""
+    if session.provider == CUDA:
+        return 0
+    return max((size for size, time_ms in times_ms.items() if time_ms <= inline_ms), default=0)
+
+
+def make_server(servicer: RecognizerServicer, health: HealthServicer, settings: Settings) -> grpc.aio.Server:
+    """A gRPC server with our service, health and reflection, not yet listening."""
+    server = grpc.aio.server(options=channel_options(settings.max_message_bytes))
+    recognizer_pb2_grpc.add_RecognizerServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+    return server
+
+
+def channel_options(max_message_bytes: int) -> list[tuple[str, int]]:
+    """gRPC's settings, each with its reason."""
+    return [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.so_reuseport", 0),  # a port that is taken must be an error, not a coin toss between two servers
+        # Clients may ping every 10 s, also between calls; without this, their keepalive is answered by too_many_pings.
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # A client that vanished without a goodbye is noticed after 60 + 20 s.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+    ]
+
+
+def _listen(server: grpc.aio.Server, settings: Settings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host and not settings.host.startswith("[") else settings.host
+    asked = f"{host}:{settings.port}"
+    try:
+        port = server.add_insecure_port(asked)
+    except RuntimeError as error:
+        raise ListenError(f"can't listen on {asked}: is the port taken, or the address not this machine's?") from error
+    return f"{host}:{port}"
+
+
+def _freeze_heap() -> None:
+    """What start-up left behind lives for ever: the garbage collector need not walk it again and again under load."""
+    gc.collect()
+    gc.freeze()
+
+
+async def drain(app: App, settings: Settings) -> None:
+    """Loses nothing that was accepted: see the order at the top of this file."""
+    logger.info(
+        "draining: NOT_SERVING for %.1f s, then up to %.1f s for running calls", settings.drain_delay_s, settings.drain_grace_s
+    )
+    app.health.set_all(NOT_SERVING)
+    await asyncio.sleep(settings.drain_delay_s)
+    await app.server.stop(settings.drain_grace_s)
+    for served in {id(one): one for one in app.models.values()}.values():
+        await served.batcher.close()
+    for executor in app.executors:
+        executor.shutdown()
+    logger.info("drained")

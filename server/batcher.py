@@ -1,0 +1,361 @@
+"""The dynamic batcher: a tray where requests wait, and the vans that take them away.
+
+It imports neither gRPC nor onnxruntime: `run` is any function from a stack of images to a tuple of arrays with one row for
+each image. All state belongs to the event loop's thread, so there is no lock.
+
+Its laws, each of them one test in tests/unit/server/test_batcher.py:
+    1  every accepted request ends exactly once
+    2  row i goes to caller i
+    3  a caller that has gone or is late is skipped and costs its neighbours nothing
+    4  a failing batch fails only its members, and the batcher lives; several in a row make it unhealthy
+    5  the tray is bounded, in images, and refuses at once
+    6  a lone request never waits for company: the next batch gathers while the instances work
+    7  no batch exceeds max_batch_size
+    8  close() accepts no more and finishes what was accepted; twice is fine
+    9  idle costs no CPU
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.errors import DeadlinePassed, Draining, InferenceFailed, QueueFull
+
+logger = logging.getLogger("digitserve.batcher")
+
+Images: TypeAlias = NDArray[np.uint8]
+Rows: TypeAlias = tuple[NDArray[np.float32], ...]
+Run: TypeAlias = Callable[[Images], Rows]
+
+
+class Clock(Protocol):
+    """Tells the time and sets alarms; tests bring their own."""
+
+    def time(self) -> float:
+        """Seconds, from any start."""
+        ...
+
+    def call_at(self, when: float, callback: Callable[[], object]) -> object:
+        """Calls back on the event loop once `time()` has reached `when`."""
+        ...
+
+
+class SystemClock:
+    """time.monotonic(), since uvloop's own time stands still during a round of the loop."""
+
+    time = staticmethod(time.monotonic)
+
+    def call_at(self, when: float, callback: Callable[[], object]) -> object:
+        """Sets an alarm on the running loop."""
+        return asyncio.get_running_loop().call_later(when - time.monotonic(), callback)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How the batcher may batch.
+
+    Attributes:
+        max_batch_size: images in one batch, at most.
+        max_queue_size: images that may wait, at most.
+        max_queue_delay_ms: how long a request may be held back for company, from its own arrival. 0: never.
+        instances: batches that run at the same time.
+        inline_batch_size: a batch of up to so many images runs on the event loop itself: it is over sooner than a thread
+            would have woken up.
+        min_split_size: a waiting crowd is split over the free instances into batches of at least this size.
+        max_failures: so many failed batches in a row make the batcher unhealthy.
+    """
+
+    max_batch_size: int = 256
+    max_queue_size: int = 16384
+    max_queue_delay_ms: float = 0.0
+    instances: int = 1
+    inline_batch_size: int = 0
+    min_split_size: int = 32
+    max_failures: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request gets.
+
+    Attributes:
+        rows: for each output of `run`, an array with one row for each image of the request.
+        queue_ms: from the request's arrival to the start of its first batch.
+        compute_ms: the time of its batch; of the slowest, if it was split.
+        batch_size: images in its batch; in the largest, if it was split.
+    """
+
+    rows: Rows
+    queue_ms: float
+    compute_ms: float
+    batch_size: int
+
+
+class _Job:
+    """One request's way through the tray. A large one leaves in several pieces."""
+
+    __slots__ = (
+        "arrived_at",
+        "batch_size",
+        "compute_s",
+        "deadline",
+        "future",
+        "images",
+        "parts",
+        "size",
+        "started_at",
+        "taken",
+    )
+
+    def __init__(self, images: Images, arrived_at: float, deadline: float | None, future: asyncio.Future[Answer]) -> None:
+        self.images = images
+        self.size = len(images)
+        self.arrived_at = arrived_at
+        self.deadline = deadline
+        self.future = future
+        self.taken = 0
+        self.started_at = arrived_at
+        self.compute_s = 0.0
+        self.batch_size = 0
+        self.parts: dict[int, Rows] = {}
+
+    def add(self, start: int, rows: Rows, compute_s: float, batch_size: int) -> None:
+        """Takes the rows of one piece, and answers the caller with the last of them."""
+        self.parts[start] = rows
+        self.compute_s = max(self.compute_s, compute_s)
+        self.batch_size = max(self.batch_size, batch_size)
+        if self.future.done() or sum(len(part[0]) for part in self.parts.values()) < self.size:
+            return
+        if len(self.parts) > 1:
+            ordered = [self.parts[key] for key in sorted(self.parts)]
+            rows = tuple(np.concatenate(column) for column in zip(*ordered, strict=True))
+        queue_ms = (self.started_at - self.arrived_at) * 1e3
+        self.future.set_result(Answer(rows, queue_ms, self.compute_s * 1e3, self.batch_size))
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    job: _Job
+    start: int
+    stop: int
+
+
+class Batcher:
+    """Gathers requests into batches for `run`. Create and use it on the event loop's thread."""
+
+    def __init__(
+        self,
+        run: Run,
+        limits: Limits,
+        executor: Executor,
+        *,
+        clock: Clock | None = None,
+        on_health: Callable[[bool], object] = lambda healthy: None,
+    ) -> None:
+        """
+        Args:
+            run: (n, height, width) uint8 to arrays of n rows each; called from the executor's threads, or on the loop for
+                small batches.
+            limits: see Limits.
+            executor: at least `limits.instances` threads.
+            clock: the system's by default.
+            on_health: called with False when `max_failures` batches in a row have failed, with True when one succeeds again.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._run = run
+        self._limits = limits
+        self._executor = executor
+        self._clock: Clock = clock or SystemClock()
+        self._on_health = on_health
+        self._tray: deque[_Job] = deque()
+        self._waiting = 0  # images in the tray
+        self._free = limits.instances
+        self._closed = False
+        self._wake_scheduled = False
+        self._idle: asyncio.Future[None] | None = None
+        self._failures = 0
+        self._image_s = 1e-4  # seconds an image lately took, for the advice when to come back
+
+    @property
+    def waiting(self) -> int:
+        """Images in the tray."""
+        return self._waiting
+
+    def submit(self, images: Images, *, deadline: float | None = None) -> asyncio.Future[Answer]:
+        """Lays a request into the tray.
+
+        Args:
+            images: (n, height, width) uint8 with n >= 1; must not change until the answer is there.
+            deadline: in the clock's time; after it the request is not computed any more.
+
+        Returns:
+            a future of the answer; cancelling it withdraws the request.
+
+        Raises:
+            Draining: close() was called.
+            QueueFull: the tray has no room for so many images.
+        """
+        if self._closed:
+            raise Draining("the server is draining and accepts no more requests")
+        if self._waiting + len(images) > self._limits.max_queue_size:
+            self._make_room(len(images))
+        future: asyncio.Future[Answer] = self._loop.create_future()
+        self._tray.append(_Job(images, self._clock.time(), deadline, future))
+        self._waiting += len(images)
+        if self._free and not self._wake_scheduled:
+            self._wake_scheduled = True
+            # Not at once: the calls that are ready in this round of the loop come along, and nobody waits for it.
+            self._loop.call_soon(self._wake)
+        return future
+
+    async def close(self) -> None:
+        """Accepts no more and returns when everything accepted has its answer."""
+        self._closed = True
+        self._wake()
+        while self._tray or self._free < self._limits.instances:
+            self._idle = self._idle or self._loop.create_future()
+            await asyncio.shield(self._idle)
+
+    def _make_room(self, size: int) -> None:
+        """Clears out those who have gone or are late; refuses if that is not enough."""
+        now = self._clock.time()
+        alive = [job for job in self._tray if not self._is_lost(job, now)]
+        self._tray = deque(alive)
+        self._waiting = sum(job.size - job.taken for job in alive)
+        limit = self._limits.max_queue_size
+        if self._waiting + size > limit:
+            wait_ms = max(1.0, self._waiting * self._image_s / self._limits.instances * 1e3)
+            raise QueueFull(
+                f"the queue is full: {self._waiting} images wait, at most {limit} may; try again in {wait_ms:.0f} ms",
+                retry_after_ms=wait_ms,
+            )
+
+    @staticmethod
+    def _is_lost(job: _Job, now: float) -> bool:
+        """Whether nobody waits for the job any more; a late caller is told so."""
+        if job.future.done():
+            return True
+        if job.deadline is None or now <= job.deadline:
+            return False
+        job.future.set_exception(DeadlinePassed("the deadline passed while the request waited in the queue"))
+        return True
+
+    def _wake(self) -> None:
+        """Sends away as many batches as there are free instances."""
+        self._wake_scheduled = False
+        while self._tray and self._free and not self._holds_back():
+            pieces = self._gather()
+            if pieces:
+                self._dispatch(pieces)
+        if self._idle and not self._tray and self._free == self._limits.instances:
+            self._idle.set_result(None)
+            self._idle = None
+
+    def _holds_back(self) -> bool:
+        """With max_queue_delay_ms: whether the oldest request may still wait for company. Sets the alarm, then."""
+        if not self._limits.max_queue_delay_ms or self._closed or self._waiting >= self._limits.max_batch_size:
+            return False
+        due = self._tray[0].arrived_at + self._limits.max_queue_delay_ms / 1e3
+        if self._clock.time() >= due:
+            return False
+        self._wake_scheduled = True
+        self._clock.call_at(due, self._wake)
+        return True
+
+    def _gather(self) -> list[_Piece]:
+        """Takes the next batch out of the tray."""
+        room = self._next_batch_size()
+        now = self._clock.time()
+        pieces: list[_Piece] = []
+        while self._tray and room:
+            job = self._tray[0]
+            if self._is_lost(job, now):
+                self._tray.popleft()
+                self._waiting -= job.size - job.taken
+                continue
+            if not job.taken:
+                job.started_at = now
+            stop = min(job.size, job.taken + room)
+            pieces.append(_Piece(job, job.taken, stop))
+            room -= stop - job.taken
+            self._waiting -= stop - job.taken
+            job.taken = stop
+            if stop == job.size:
+                self._tray.popleft()
+        return pieces
+
+    def _next_batch_size(self) -> int:
+        limits = self._limits
+        if self._waiting <= limits.inline_batch_size:
+            return limits.max_batch_size
+        share = -(-self._waiting // self._free)
+        return min(limits.max_batch_size, max(share, limits.min_split_size))
+
+    def _dispatch(self, pieces: list[_Piece]) -> None:
+        """Runs a batch: a small one at once, a large one on an instance, while the loop goes on gathering."""
+        images = _stack(pieces)
+        if len(images) <= self._limits.inline_batch_size:
+            self._settle(pieces, *self._timed_run(images))
+            return
+        self._free -= 1
+        self._executor.submit(self._timed_run, images).add_done_callback(
+            lambda done: self._loop.call_soon_threadsafe(self._land, pieces, done)
+        )
+
+    def _timed_run(self, images: Images) -> tuple[Rows | Exception, float]:
+        started_at = self._clock.time()
+        try:
+            rows = self._run(images)
+            if any(len(column) != len(images) for column in rows):
+                counts = [len(column) for column in rows]
+                return ValueError(f"run() returned {counts} rows for {len(images)} images"), 0.0
+        except Exception as error:
+            return error, self._clock.time() - started_at
+        return rows, self._clock.time() - started_at
+
+    def _land(self, pieces: list[_Piece], done: Future[tuple[Rows | Exception, float]]) -> None:
+        self._free += 1
+        self._settle(pieces, *done.result())
+        self._wake()
+
+    def _settle(self, pieces: list[_Piece], result: Rows | Exception, compute_s: float) -> None:
+        """Gives every member of a batch its own."""
+        if isinstance(result, Exception):
+            self._fail(pieces, result)
+            return
+        if self._failures >= self._limits.max_failures:
+            self._on_health(True)
+        self._failures = 0
+        size = len(result[0])
+        self._image_s += 0.1 * (compute_s / size - self._image_s)
+        offset = 0
+        for piece in pieces:
+            end = offset + piece.stop - piece.start
+            piece.job.add(piece.start, tuple([column[offset:end] for column in result]), compute_s, size)
+            offset = end
+
+    def _fail(self, pieces: list[_Piece], error: Exception) -> None:
+        self._failures += 1
+        logger.error("a batch of %d requests failed (%d in a row)", len(pieces), self._failures, exc_info=error)
+        if self._failures == self._limits.max_failures:
+            self._on_health(False)
+        for piece in pieces:
+            if not piece.job.future.done():
+                piece.job.future.set_exception(InferenceFailed("the model failed on this batch"))
+
+
+def _stack(pieces: list[_Piece]) -> Images:
+    if len(pieces) == 1:
+        piece = pieces[0]
+        return piece.job.images[piece.start : piece.stop]
+    return np.concatenate([piece.job.images[piece.start : piece.stop] for piece in pieces])

@@ -1,0 +1,133 @@
+"""Every setting of the server, once: its name, default, meaning and limits.
+
+A setting `max_batch_size` is the flag --max-batch-size and the environment variable DIGITSERVE_MAX_BATCH_SIZE; the flag wins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+ENVIRONMENT_PREFIX = "DIGITSERVE_"
+
+
+class SettingError(Exception):
+    """A setting has a value that can't be meant; the message names it and says what is accepted."""
+
+
+def _setting(
+    default: Any, meaning: str, *, at_least: float | None = None, at_most: float | None = None, one_of: str = ""
+) -> Any:
+    limits = {"meaning": meaning, "at_least": at_least, "at_most": at_most, "one_of": tuple(one_of.split())}
+    return dataclasses.field(default=default, metadata=limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How this server runs. Units are in the names; every field's meaning is its help text."""
+
+    host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 for every interface")
+    port: int = _setting(50051, "port to listen on; 0 takes a free one", at_least=0, at_most=65535)
+    models: Path = _setting(Path("models"), "folder of the model repository")
+    execution_provider: str = _setting(
+        "auto", "what runs the model: cuda refuses to start without it, auto falls back to cpu", one_of="auto cpu cuda"
+    )
+    cuda_graphs: bool = _setting(True, "on CUDA: replay one captured graph for each batch bucket")
+    instances: int = _setting(
+        0, "batches that run at the same time; 0: one for each core, on CUDA one", at_least=0, at_most=256
+    )
+    max_batch_size: int = _setting(0, "images in one batch; 0: what the model publishes", at_least=0, at_most=4096)
+    max_queue_size: int = _setting(16384, "images that may wait before calls are refused", at_least=1, at_most=10_000_000)
+    max_queue_delay_ms: float = _setting(
+        0.0, "hold a request back so long for company; 0: never (batches still form under load)", at_least=0, at_most=1000
+    )
+    inline_ms: float = _setting(
+        0.5, "a batch that takes less than this runs without waking a thread; 0: never", at_least=0, at_most=10
+    )
+    max_message_bytes: int = _setting(64 * 1024 * 1024, "largest request and answer", at_least=1024, at_most=2**31 - 1)
+    max_pixels: int = _setting(16_777_216, "largest encoded image, width x height", at_least=784, at_most=2**28)
+    max_decoding: int = _setting(
+        256, "large images that may wait for their decoding before calls are refused", at_least=1, at_most=65536
+    )
+    stream_window: int = _setting(
+        256, "unanswered requests on one stream before it is read no further", at_least=1, at_most=65536
+    )
+    drain_delay_s: float = _setting(
+        0.0, "after SIGTERM, go on serving so long as NOT_SERVING, for load balancers to notice", at_least=0, at_most=600
+    )
+    drain_grace_s: float = _setting(
+        20.0, "after that, let running calls take so long before they are cut off", at_least=0, at_most=600
+    )
+    event_loop: str = _setting("auto", "auto takes uvloop where it is installed", one_of="auto asyncio uvloop")
+    log_level: str = _setting("info", "least severe message that is logged", one_of="debug info warning error")
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check(field, getattr(self, field.name))
+
+
+def _check(field: dataclasses.Field[Any], value: Any) -> None:
+    low, high, choices = field.metadata["at_least"], field.metadata["at_most"], field.metadata["one_of"]
+    if choices and value not in choices:
+        raise SettingError(f"{field.name} must be one of {', '.join(choices)}, not {value!r}")
+    if low is not None and not (low <= value <= high and math.isfinite(value)):
+        raise SettingError(f"{field.name} must be between {low} and {high}, not {value}")
+
+
+def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """Settings from flags, then environment variables, then defaults.
+
+    Raises:
+        SettingError: an unknown flag, or a value that can't be meant.
+        SystemExit: for --help.
+    """
+    flags = vars(_make_parser().parse_args(arguments))
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(Settings):
+        text = flags[field.name]
+        source = "--" + field.name.replace("_", "-")
+        if text is None:
+            source = ENVIRONMENT_PREFIX + field.name.upper()
+            text = environment.get(source)
+        if text is not None:
+            values[field.name] = _parse(text, type(field.default), source)
+    return Settings(**values)
+
+
+def _parse(text: str, kind: type, source: str) -> Any:
+    if kind is bool:
+        if text.lower() in {"true", "1", "yes", "on"}:
+            return True
+        if text.lower() in {"false", "0", "no", "off"}:
+            return False
+        raise SettingError(f"{source} must be true or false, not {text!r}")
+    try:
+        return Path(text) if issubclass(kind, Path) else kind(text)
+    except ValueError:
+        expected = {int: "a whole number", float: "a number"}[kind]
+        raise SettingError(f"{source} must be {expected}, not {text!r}") from None
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise SettingError(f"{message} (see --help)")
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m server",
+        description="Serves handwritten-character models over gRPC.",
+        epilog=f"Every flag is an environment variable, too: --max-batch-size is {ENVIRONMENT_PREFIX}MAX_BATCH_SIZE.",
+        allow_abbrev=False,
+    )
+    for field in dataclasses.fields(Settings):
+        meaning = f"{field.metadata['meaning']} (default: {field.default})"
+        choices = field.metadata["one_of"]
+        shown = "{" + ",".join(choices) + "}" if choices else type(field.default).__name__.replace("Posix", "").upper()
+        parser.add_argument("--" + field.name.replace("_", "-"), metavar=shown, help=meaning)
+    return parser

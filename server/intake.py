@@ -1,0 +1,137 @@
+"""From a request's image to a framed one: raw or encoded, framed or to be looked at, at once or on a thread.
+
+A small image is decoded where it stands, which takes less time than waking a thread; a large one goes to a thread, so that
+the event loop stays free. How many may wait there is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from concurrent.futures import Executor
+
+import numpy as np
+from digitserve.v1 import recognizer_pb2 as pb
+
+from server.decode import Picture, decode, open_image
+from server.errors import InvalidImage, InvalidRequest, QueueFull, UnsupportedLayout
+from server.preprocess import Box, Framed, Ink, frame, is_framed, take_framed
+
+SMALL_PIXELS = 64 * 64  # up to this size, decoding and framing take well under a millisecond
+MAX_RAW_SIDE = 65_535
+
+_INKS: dict[int, Ink] = {pb.INK_UNSPECIFIED: Ink.AUTO, pb.INK_AUTO: Ink.AUTO, pb.INK_LIGHT: Ink.LIGHT, pb.INK_DARK: Ink.DARK}
+_READ = {pb.LAYOUT_UNSPECIFIED, pb.LAYOUT_AUTO, pb.LAYOUT_FRAMED, pb.LAYOUT_SINGLE}
+
+
+class Intake:
+    """Decodes and frames images."""
+
+    def __init__(self, executor: Executor, *, max_pixels: int, max_waiting: int) -> None:
+        """
+        Args:
+            executor: threads for large images.
+            max_pixels: larger images are refused by their header.
+            max_waiting: large images that may wait for a thread.
+        """
+        self._executor = executor
+        self._max_pixels = max_pixels
+        self._max_waiting = max_waiting
+        self._waiting = 0
+
+    def take(self, request: pb.RecognizeRequest, size: int) -> Framed | Awaitable[Framed]:
+        """Frames the request's image; an awaitable if it is large enough for a thread.
+
+        Args:
+            size: the side of the model's frame, in pixels.
+
+        Raises:
+            InvalidImage: the image can't be read, or is not of the model's size though the layout is FRAMED.
+            InvalidRequest: no such layout or ink.
+            UnsupportedLayout: LINE or PAGE.
+            QueueFull: too many large images wait already.
+        """
+        layout, ink = read_layout(request.layout), read_ink(request.ink)
+        kind = request.image.WhichOneof("content")
+        if kind == "raw":
+            picture = _read_raw(request.image.raw, self._max_pixels)
+            if picture.grey.size <= SMALL_PIXELS:
+                return frame_picture(picture, layout, ink, size)
+            return self._on_thread(lambda: frame_picture(picture, layout, ink, size))
+        if kind is None:
+            raise InvalidImage("no image in the request: set image.encoded or image.raw", field="image")
+        opened = open_image(request.image.encoded, self._max_pixels)
+        if opened.width * opened.height <= SMALL_PIXELS:
+            return frame_picture(decode(opened), layout, ink, size)
+        return self._on_thread(lambda: frame_picture(decode(opened), layout, ink, size))
+
+    async def _on_thread(self, work: object) -> Framed:
+        if self._waiting >= self._max_waiting:
+            raise QueueFull(f"{self._waiting} large images wait for their decoding already", retry_after_ms=100.0)
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work)  # type: ignore[arg-type]
+        finally:
+            self._waiting -= 1
+
+
+def read_layout(layout: int) -> int:
+    """Checks that the layout is one that Recognize reads."""
+    if layout in _READ:
+        return layout
+    if layout in (pb.LAYOUT_LINE, pb.LAYOUT_PAGE):
+        raise UnsupportedLayout(
+            f"this server does not read {pb.Layout.Name(layout)}; it reads AUTO, FRAMED and SINGLE", field="layout"
+        )
+    raise InvalidRequest(f"layout {layout} is not one of AUTO, FRAMED and SINGLE", field="layout")
+
+
+def read_ink(ink: int) -> Ink:
+    """The request's ink. Raises InvalidRequest if there is no such ink."""
+    try:
+        return _INKS[ink]
+    except KeyError:
+        raise InvalidRequest(f"ink {ink} is not one of AUTO, LIGHT and DARK", field="ink") from None
+
+
+def frame_picture(picture: Picture, layout: int, ink: Ink, size: int) -> Framed:
+    """Applies the layout to a decoded picture."""
+    grey = picture.grey
+    if layout == pb.LAYOUT_FRAMED:
+        if grey.shape != (size, size):
+            raise InvalidImage(
+                f"layout FRAMED takes images of {size} x {size} pixels, and this one has {picture.width} x {picture.height}; "
+                "use AUTO or SINGLE to have it framed",
+                field="image",
+            )
+        return take_framed(grey, ink=ink)
+    if layout != pb.LAYOUT_SINGLE and grey.shape == (size, size) and ink is not Ink.DARK and is_framed(grey[None])[0]:
+        return take_framed(grey)
+    return _locate(frame(grey, ink=ink, size=size), picture)
+
+
+def _locate(framed: Framed, picture: Picture) -> Framed:
+    """Puts the box into the image's own pixels, where the picture was decoded smaller."""
+    height, width = picture.grey.shape
+    if (width, height) == (picture.width, picture.height):
+        return framed
+    x, y, box = picture.width / width, picture.height / height, framed.box
+    left, top = int(box.left * x), int(box.top * y)
+    right, bottom = round((box.left + box.width) * x), round((box.top + box.height) * y)
+    return Framed(framed.pixels, Box(left, top, right - left, bottom - top), framed.blank)
+
+
+def _read_raw(raw: pb.RawImage, max_pixels: int) -> Picture:
+    width, height, pixels = raw.width, raw.height, raw.pixels
+    if not 1 <= width <= MAX_RAW_SIDE or not 1 <= height <= MAX_RAW_SIDE:
+        raise InvalidImage(f"a raw image of {width} x {height} pixels is no image", field="image.raw")
+    if width * height > max_pixels:
+        raise InvalidImage(
+            f"the image has {width} x {height} = {width * height:,} pixels; at most {max_pixels:,} are accepted",
+            field="image.raw",
+        )
+    if len(pixels) != width * height:
+        raise InvalidImage(
+            f"image.raw.pixels holds {len(pixels)} bytes, but {width} x {height} is {width * height}", field="image.raw.pixels"
+        )
+    return Picture(np.frombuffer(pixels, np.uint8).reshape(height, width), width, height)

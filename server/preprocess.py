@@ -1,0 +1,228 @@
+"""The framing routine: any picture of one character becomes what the network was trained on.
+
+MNIST's framing: light ink on black, scaled into a 20 x 20 box with its shape kept, and laid into 28 x 28 so that the centre
+of mass is in the middle (http://yann.lecun.com/exdb/mnist/). Training, server and tests share this one routine, so that what
+is trained on is what is served. It needs numpy and Pillow, and knows nothing of gRPC.
+
+A picture passes these stations:
+    shrink      to a working size, averaging areas
+    flatten     subtract the paper: an even or slowly changing light is no ink
+    find        which side of the paper is ink, how strong, and which blots belong to the character
+    crop        to the character, with its contrast stretched and hair-thin strokes thickened
+    place       scaled into the box and centred by mass
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from server.blots import find_character
+from server.decode import Grey
+
+SIZE = 28
+BOX_SHARE = 20 / 28  # the ink's longer side, as a share of the frame
+WORKING_SIZE = 192  # the longer side, in pixels, at which ink is looked for
+MIN_CONTRAST = 16.0  # grey levels between paper and ink; less is a blank
+NOISE_FACTOR = 6.0  # ink stands out of the paper's own noise by this much
+MIN_STROKE = 2.0  # pixels of the frame: thinner strokes would fade when areas are averaged
+
+Field = NDArray[np.float32]
+
+
+class Ink(enum.Enum):
+    """Whether the ink is lighter or darker than the paper."""
+
+    AUTO = "auto"
+    LIGHT = "light"
+    DARK = "dark"
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in the image's own pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Framed:
+    """One character as the network sees it.
+
+    Attributes:
+        pixels: (size, size) uint8, light ink on black.
+        box: where it was found in the image.
+        blank: there is no ink at all; `pixels` is black.
+    """
+
+    pixels: Grey
+    box: Box
+    blank: bool
+
+
+def is_framed(images: Grey) -> NDArray[np.bool_]:
+    """Which of (n, size, size) uint8 images are framed already, as MNIST frames them.
+
+    Measured over all 70,000 images of MNIST: the centre of mass is within half a pixel of the middle, and the ink's longer
+    side is 19 or 20 pixels. The limits here leave a little air. A blank image counts as framed: there is nothing to frame.
+    """
+    size = images.shape[-1]
+    rows, columns = images.sum(axis=2, dtype=np.float32), images.sum(axis=1, dtype=np.float32)
+    mass = rows.sum(axis=1)
+    places = np.arange(size, dtype=np.float32)
+    weight = np.where(mass > 0, mass, 1.0)
+    drift = np.maximum(abs(rows @ places / weight - size / 2), abs(columns @ places / weight - size / 2))
+    extent = np.maximum(_extents(rows > 0), _extents(columns > 0)) / size
+    fits = (drift <= 0.7) & (extent >= BOX_SHARE * 0.9) & (extent <= BOX_SHARE * 1.05)
+    return np.asarray(fits | (mass == 0))
+
+
+def _extents(marked: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """From the first to the last mark of each row, both included."""
+    return marked.shape[1] - marked[:, ::-1].argmax(axis=1) - marked.argmax(axis=1)
+
+
+def take_framed(grey: Grey, *, ink: Ink = Ink.AUTO) -> Framed:
+    """Takes an image that is framed already as it is. Dark ink is inverted only if `ink` says so."""
+    pixels = 255 - grey if ink is Ink.DARK else grey
+    height, width = grey.shape
+    return Framed(pixels, Box(0, 0, width, height), blank=not pixels.any())
+
+
+def frame(grey: Grey, *, ink: Ink = Ink.AUTO, size: int = SIZE) -> Framed:
+    """Finds the one character in a (height, width) uint8 picture and frames it the MNIST way.
+
+    Args:
+        grey: the picture, of any size.
+        ink: which side of the paper the ink is on; AUTO decides by what stands out of the border's level.
+        size: the frame's side, in pixels.
+    """
+    small, scale = _shrink(grey)
+    strength = _find_ink(small, ink)
+    found = None if strength is None else find_character(strength > 0.5)
+    if strength is None or found is None:
+        return Framed(np.zeros((size, size), np.uint8), Box(0, 0, grey.shape[1], grey.shape[0]), blank=True)
+    mask, (top, bottom, left, right) = found
+    crop = np.where(mask, strength, 0)[top:bottom, left:right]
+    return Framed(_place(crop, size), _to_box(top, bottom, left, right, scale, grey.shape), blank=False)
+
+
+def _shrink(grey: Grey) -> tuple[Field, float]:
+    """To the working size by averaging areas; also how many of the image's pixels one pixel now stands for."""
+    height, width = grey.shape
+    scale = max(height, width) / WORKING_SIZE
+    if scale <= 1:
+        return grey.astype(np.float32), 1.0
+    target = (max(1, round(width / scale)), max(1, round(height / scale)))
+    return np.asarray(Image.fromarray(grey).resize(target, Image.Resampling.BOX, reducing_gap=2.0), np.float32), scale
+
+
+def _find_ink(small: Field, ink: Ink) -> Field | None:
+    """How much ink is at each place, 0 for paper and 1 for full ink; None if there is none."""
+    relief = small - _estimate_paper(small)
+    relief = relief if _ink_is_light(relief, ink) else -relief
+    noise = 1.4826 * float(np.median(abs(relief)))  # the median absolute deviation, in units of a standard deviation
+    full = _full_ink(relief)
+    if full < max(MIN_CONTRAST, NOISE_FACTOR * min(noise, full / 8)):
+        return None
+    low = min(max(0.12 * full, 2.5 * noise), 0.4 * full)
+    return np.clip((relief - low) / np.float32(0.85 * full - low), 0, 1).astype(np.float32)
+
+
+def _full_ink(relief: Field) -> float:
+    """The grey level of the ink's core above the paper: high among what is clearly ink, so that faint edges don't count."""
+    peak = float(relief.max())
+    inked = relief[relief > 0.4 * peak]
+    return float(np.percentile(inked, 75)) if inked.size else 0.0
+
+
+def _ink_is_light(relief: Field, ink: Ink) -> bool:
+    if ink is not Ink.AUTO:
+        return ink is Ink.LIGHT
+    # Robust extremes: one hot pixel decides nothing in a picture, but a dot of ink does in a tiny one.
+    share = min(0.5, 400 / relief.size)
+    dark, light = np.percentile(relief, [share, 100 - share])
+    return bool(light > -dark)
+
+
+def _estimate_paper(small: Field) -> Field | float:
+    """The paper's brightness: the border's level where the light is even, else a quadratic surface fitted to what is not ink."""
+    height, width = small.shape
+    border = np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]])
+    level = float(np.median(border))
+    spread = float(np.percentile(border, 90) - np.percentile(border, 10))
+    if spread < 12 or min(height, width) < 48:
+        return level
+    return _fit_surface(small)
+
+
+def _fit_surface(small: Field) -> Field:
+    """Least squares of 1, x, y, x², xy, y², three times, each time without what stands out of the last fit."""
+    height, width = small.shape
+    step = max(1, max(height, width) // 64)
+    y, x = np.meshgrid(np.linspace(-1, 1, height, dtype=np.float32), np.linspace(-1, 1, width, dtype=np.float32), indexing="ij")
+    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
+    samples, values = terms[::step, ::step].reshape(-1, 6), small[::step, ::step].ravel()
+    kept = np.ones(values.size, bool)
+    for _ in range(3):
+        weights = np.linalg.lstsq(samples[kept], values[kept], rcond=None)[0]
+        error = values - samples @ weights
+        middle = np.median(error)
+        deviation = max(4.0, 1.4826 * float(np.median(abs(error - middle))))
+        kept = abs(error - middle) < 2.5 * deviation
+    return np.asarray(terms @ weights, np.float32)
+
+
+def _place(crop: Field, size: int) -> Grey:
+    """Scales the character into the box, its longer side filling it, and centres it by mass in the frame."""
+    height, width = crop.shape
+    box = round(size * BOX_SHARE)
+    scale = box / max(height, width)
+    target = (max(1, round(width * scale)), max(1, round(height * scale)))
+    image = Image.fromarray((crop * 255).astype(np.uint8))
+    image = _thicken(image, scale)
+    image = image.resize(target, Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC)
+    return _centre(np.asarray(image, np.float32), size)
+
+
+def _thicken(image: Image.Image, scale: float) -> Image.Image:
+    """Widens strokes that would be under MIN_STROKE pixels of the frame: averaging their area would leave a grey shadow."""
+    values = np.asarray(image) > 127
+    edges = int(np.count_nonzero(values[1:] != values[:-1]) + np.count_nonzero(values[:, 1:] != values[:, :-1]))
+    # A stroke of width w and length l has area w*l and about 2*l*1.27 pixel edges (averaged over directions).
+    stroke = 2.55 * int(np.count_nonzero(values)) / max(edges, 1)
+    missing = MIN_STROKE / scale - stroke
+    if scale >= 1 or missing < 1:
+        return image
+    radius = min(7, round(missing / 2 + 0.25))
+    padded = Image.new("L", (image.width + 2 * radius, image.height + 2 * radius))
+    padded.paste(image, (radius, radius))
+    return padded.filter(ImageFilter.MaxFilter(2 * radius + 1)) if radius > 0 else image
+
+
+def _centre(pixels: Field, size: int) -> Grey:
+    """Stretches to full ink and lays the box into the frame with its centre of mass in the middle, nothing cut off."""
+    pixels = pixels * (255.0 / max(float(pixels.max()), 1.0))
+    height, width = pixels.shape
+    mass = float(pixels.sum())
+    rows, columns = np.arange(height, dtype=np.float32), np.arange(width, dtype=np.float32)
+    top = round(size / 2 - float(pixels.sum(axis=1) @ rows) / mass)
+    left = round(size / 2 - float(pixels.sum(axis=0) @ columns) / mass)
+    top, left = min(max(top, 0), size - height), min(max(left, 0), size - width)
+    framed = np.zeros((size, size), np.uint8)
+    framed[top : top + height, left : left + width] = (pixels + 0.5).astype(np.uint8)
+    return framed
+
+
+def _to_box(top: int, bottom: int, left: int, right: int, scale: float, shape: tuple[int, ...]) -> Box:
+    height, width = shape
+    x0, y0 = int(left * scale), int(top * scale)
+    x1, y1 = min(width, int(np.ceil(right * scale))), min(height, int(np.ceil(bottom * scale)))
+    return Box(x0, y0, x1 - x0, y1 - y0)

@@ -1,0 +1,242 @@
+"""The gRPC face of the server: a request comes in here, is framed, waits in the batcher, and its answer goes out here.
+
+Nothing else in the server knows the wire's messages. A call costs some 0.2 ms of Python in gRPC alone, so what is added for
+each call is kept short: one await, no logging, no object that nobody reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from digitserve.v1 import recognizer_pb2 as pb
+from digitserve.v1 import recognizer_pb2_grpc as pb_grpc
+
+from server.batcher import Answer, Batcher, Images
+from server.errors import InvalidRequest
+from server.intake import Intake
+from server.preprocess import Framed, frame, is_framed
+from server.repository import ModelCard, refuse_unknown
+from server.statuses import answers_errors, to_error
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A model that is loaded and ready."""
+
+    card: ModelCard
+    batcher: Batcher
+    provider: str
+
+
+class RecognizerServicer(pb_grpc.RecognizerServicer):
+    """The four RPCs of digitserve.v1.Recognizer."""
+
+    def __init__(self, models: Mapping[str, Served], intake: Intake, *, stream_window: int) -> None:
+        """
+        Args:
+            models: every way to ask for a model, "" for the default one.
+            intake: decodes and frames images.
+            stream_window: unanswered requests on one stream before it is read no further.
+        """
+        self._models = models
+        self._intake = intake
+        self._stream_window = stream_window
+
+    @answers_errors
+    async def Recognize(self, request: pb.RecognizeRequest, context: Any) -> pb.RecognizeResponse:  # noqa: N802
+        return await self._recognize(request, _read_deadline(context))
+
+    @answers_errors
+    async def RecognizeBatch(self, request: pb.RecognizeBatchRequest, context: Any) -> pb.RecognizeBatchResponse:  # noqa: N802
+        served = self._find(request.model)
+        images = _unpack(request, served.card.size)
+        images, boxes = _frame_batch(images, request.layout)
+        answer = await served.batcher.submit(images, deadline=_read_deadline(context))
+        return _write_batch(served, images, boxes, answer, wants_probabilities=request.probabilities)
+
+    async def RecognizeStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        """Answers in order while reading ahead: the batcher sees all requests of the window at once."""
+        deadline = _read_deadline(context)
+        window: deque[asyncio.Task[pb.RecognizeStreamResponse]] = deque()
+        source = aiter(requests)
+        reading: asyncio.Task[Any] | None = _read_next(source)
+        try:
+            while reading or window:
+                waited: list[asyncio.Task[Any]] = [window[0]] if window else []
+                if reading and len(window) < self._stream_window:
+                    waited.append(reading)
+                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+                if reading and reading.done():
+                    item = reading.result()
+                    reading = None if item is None else _read_next(source)
+                    if item is not None:
+                        window.append(asyncio.ensure_future(self._answer_streamed(item, deadline)))
+                while window and window[0].done():
+                    yield window.popleft().result()
+        finally:
+            for task in [*window, *([reading] if reading else [])]:
+                task.cancel()
+
+    @answers_errors
+    async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:  # noqa: N802
+        served = {id(one): one for one in self._models.values()}
+        return pb.ListModelsResponse(models=[_describe(one) for one in served.values()])
+
+    async def _answer_streamed(self, item: pb.RecognizeStreamRequest, deadline: float | None) -> pb.RecognizeStreamResponse:
+        try:
+            return pb.RecognizeStreamResponse(id=item.id, response=await self._recognize(item.request, deadline))
+        except Exception as error:
+            return pb.RecognizeStreamResponse(id=item.id, error=to_error(error))
+
+    async def _recognize(self, request: pb.RecognizeRequest, deadline: float | None) -> pb.RecognizeResponse:
+        served = self._find(request.model)
+        framed = self._intake.take(request, served.card.size)
+        if not isinstance(framed, Framed):
+            framed = await framed
+        if framed.blank:
+            return _write_blank(served, framed)
+        answer = await served.batcher.submit(framed.pixels[None], deadline=deadline)
+        return _write(served, framed, answer, request)
+
+    def _find(self, name: str) -> Served:
+        served = self._models.get(name)
+        if served is None:
+            raise refuse_unknown(name, sorted(name for name in self._models if name))
+        return served
+
+
+def _read_deadline(context: Any) -> float | None:
+    """The call's deadline in the batcher's time."""
+    remaining = context.time_remaining()
+    return None if remaining is None else time.monotonic() + remaining
+
+
+async def _next(source: AsyncIterator[Any]) -> Any:
+    return await anext(source, None)
+
+
+def _read_next(source: AsyncIterator[Any]) -> asyncio.Task[Any]:
+    return asyncio.ensure_future(_next(source))
+
+
+def _unpack(request: pb.RecognizeBatchRequest, size: int) -> Images:
+    """The packed bytes as (n, size, size) uint8, without a copy."""
+    length, image_bytes = len(request.images), size * size
+    if length == 0 or length % image_bytes:
+        raise InvalidRequest(
+            f"images holds {length} bytes, which is not a whole number (1 or more) of {size} x {size} = {image_bytes} byte images",
+            field="images",
+        )
+    return np.frombuffer(request.images, np.uint8).reshape(-1, size, size)
+
+
+def _frame_batch(images: Images, layout: int) -> tuple[Images, list[int]]:
+    """With AUTO, looks at each image that is not framed; `boxes` stays empty if all are."""
+    if layout in (pb.LAYOUT_UNSPECIFIED, pb.LAYOUT_FRAMED):
+        return images, []
+    if layout != pb.LAYOUT_AUTO:
+        raise InvalidRequest("RecognizeBatch takes framed images: layout must be FRAMED or AUTO", field="layout")
+    strange = np.flatnonzero(~is_framed(images))
+    if not strange.size:
+        return images, []
+    size = images.shape[1]
+    images = images.copy()
+    boxes = [0, 0, size, size] * len(images)
+    for index in strange.tolist():
+        framed = frame(images[index], size=size)
+        images[index] = framed.pixels
+        box = framed.box
+        boxes[index * 4 : index * 4 + 4] = [box.left, box.top, box.width, box.height]
+    return images, boxes
+
+
+def _write(served: Served, framed: Framed, answer: Answer, request: pb.RecognizeRequest) -> pb.RecognizeResponse:
+    card = served.card
+    probabilities = answer.rows[0][0]
+    best = int(probabilities.argmax())
+    probability = float(probabilities[best])
+    label = card.class_names[best]
+    box = framed.box
+    character = pb.Character(
+        label=label,
+        probability=probability,
+        unsure=probability < card.threshold,
+        box=pb.Box(left=box.left, top=box.top, width=box.width, height=box.height),
+    )
+    if request.top_k:
+        order = np.argsort(-probabilities, kind="stable")[: request.top_k].tolist()
+        character.alternatives.extend(
+            pb.Alternative(label=card.class_names[index], probability=float(probabilities[index])) for index in order
+        )
+    if request.explain:
+        _explain(character, answer.rows[1][0, best], framed)
+    return pb.RecognizeResponse(
+        text=label,
+        characters=(character,),
+        model=pb.ModelVersion(name=card.name, version=card.version),
+        timing=pb.Timing(queue_ms=answer.queue_ms, compute_ms=answer.compute_ms, batch_size=answer.batch_size),
+    )
+
+
+def _explain(character: pb.Character, values: np.ndarray[Any, Any], framed: Framed) -> None:
+    height, width = values.shape
+    character.evidence.width, character.evidence.height = width, height
+    character.evidence.values.extend(values.ravel().tolist())
+    character.evidence.frame = framed.pixels.tobytes()
+
+
+def _write_blank(served: Served, framed: Framed) -> pb.RecognizeResponse:
+    """A blank image needs no network: there is no character, and that is not an error."""
+    box = framed.box
+    return pb.RecognizeResponse(
+        characters=(pb.Character(unsure=True, box=pb.Box(left=box.left, top=box.top, width=box.width, height=box.height)),),
+        model=pb.ModelVersion(name=served.card.name, version=served.card.version),
+        timing=pb.Timing(),
+    )
+
+
+def _write_batch(
+    served: Served, images: Images, boxes: list[int], answer: Answer, *, wants_probabilities: bool
+) -> pb.RecognizeBatchResponse:
+    card = served.card
+    probabilities = answer.rows[0]
+    classes = probabilities.argmax(axis=1)
+    unsure = probabilities.max(axis=1) < card.threshold
+    blank = images.reshape(len(images), -1).max(axis=1) == 0
+    if blank.any():
+        classes = np.where(blank, -1, classes)
+        unsure |= blank
+        probabilities = np.where(blank[:, None], np.float32(0), probabilities)
+    return pb.RecognizeBatchResponse(
+        classes=classes.tolist(),
+        unsure=unsure.tolist(),
+        probabilities=probabilities.tobytes() if wants_probabilities else b"",
+        class_names=card.class_names,
+        model=pb.ModelVersion(name=card.name, version=card.version),
+        timing=pb.Timing(queue_ms=answer.queue_ms, compute_ms=answer.compute_ms, batch_size=answer.batch_size),
+        boxes=boxes,
+    )
+
+
+def _describe(served: Served) -> pb.Model:
+    card = served.card
+    return pb.Model(
+        name=card.name,
+        version=card.version,
+        labels=card.labels,
+        class_names=card.class_names,
+        input_height=card.size,
+        input_width=card.size,
+        accuracy=card.accuracy,
+        accuracy_n=card.accuracy_n,
+        threshold=card.threshold,
+        execution_provider=served.provider,
+        max_batch_size=card.max_batch_size,
+        description=card.description,
+    )

@@ -1,0 +1,222 @@
+"""onnxruntime sessions: what runs a batch, on the CPU or on a CUDA device.
+
+The provider policy: `cuda` is a demand. onnxruntime falls back to the CPU in silence, as a whole or node by node, so the
+demand is checked before, during and after the session is made, and a refusal names its cause. `auto` takes CUDA where it
+works and says in the log why it does not. `cpu` never looks for a device.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from server.batcher import Images, Rows
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+OUTPUTS = ("probabilities", "evidence")
+
+
+class ProviderError(Exception):
+    """The execution provider that was asked for can't be had; the message names the cause."""
+
+
+class Session(Protocol):
+    """A loaded model that runs batches."""
+
+    provider: str
+
+    def run(self, images: Images) -> Rows:
+        """(n, height, width) uint8 to probabilities (n, classes) and evidence (n, classes, h, w), both float32."""
+        ...
+
+    def warm(self, max_batch_size: int) -> dict[int, float]:
+        """Runs every batch size that costs extra the first time; returns milliseconds for each size that was timed."""
+        ...
+
+
+def check_wheels() -> None:
+    """Raises ProviderError if both onnxruntime wheels are installed: they overwrite each other's files."""
+    found = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
+    if len(found) > 1:
+        raise ProviderError(
+            "both onnxruntime and onnxruntime-gpu are installed and overwrite each other: "
+            "pip uninstall -y onnxruntime onnxruntime-gpu, then install one of them"
+        )
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def choose_provider(wanted: str) -> tuple[str, str]:
+    """Resolves `auto`, `cpu` or `cuda` to a provider's name and the reason for it.
+
+    Raises:
+        ProviderError: `cuda` is wanted and can't be had.
+    """
+    if wanted == "cpu":
+        return CPU, "asked for"
+    missing = find_cuda_obstacle()
+    if missing is None:
+        return CUDA, "asked for" if wanted == "cuda" else "a CUDA device was found"
+    if wanted == "cuda":
+        raise ProviderError(f"execution provider cuda can't be had: {missing}")
+    return CPU, missing
+
+
+def find_cuda_obstacle() -> str | None:
+    """What keeps CUDA from working on this machine, in words; None if nothing is seen."""
+    if CUDA not in ort.get_available_providers():
+        return "this onnxruntime was built without CUDA; install onnxruntime-gpu"
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "no NVIDIA driver on this machine (libcuda.so.1 is missing)"
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value < 1:
+        return "the NVIDIA driver sees no CUDA device"
+    return None
+
+
+def open_session(path: Path, provider: str, *, max_batch_size: int, cuda_graphs: bool = True) -> Session:
+    """Loads a model for one provider.
+
+    Raises:
+        ProviderError: CUDA was chosen, but the session or one of its nodes would run on the CPU.
+    """
+    if provider == CUDA:
+        return CudaSession(path, max_batch_size=max_batch_size, graphs=cuda_graphs)
+    return CpuSession(path)
+
+
+class CpuSession:
+    """One thread a batch: batches run side by side in as many threads as there are cores.
+
+    That beats one batch on all cores, since a batch of some dozens stays in a core's cache and nobody waits at a barrier.
+    onnxruntime's session may be run from many threads at once.
+    """
+
+    provider = CPU
+
+    def __init__(self, path: Path) -> None:
+        self._session = ort.InferenceSession(str(path), _options(), providers=[CPU])
+        self._outputs = list(OUTPUTS)
+
+    def run(self, images: Images) -> Rows:
+        probabilities, evidence = self._session.run(self._outputs, {"image": images})
+        return probabilities, evidence
+
+    def warm(self, max_batch_size: int) -> dict[int, float]:
+        sizes = [size for size in (1, 2, 4, 8, 16, 32, 64) if size <= max_batch_size]
+        height, width = self._session.get_inputs()[0].shape[1:]
+        return {size: _time_ms(self.run, np.zeros((size, height, width), np.uint8)) for size in sizes}
+
+
+class CudaSession:
+    """Fixed batch buckets with buffers bound once, and one CUDA graph for each bucket.
+
+    A batch is padded to the next bucket, so that no shape is ever new to cuDNN. Its buffers are shared by all batches: run
+    it from one thread, which is also the thread that must have warmed it, as CUDA graphs belong to a thread.
+    """
+
+    provider = CUDA
+
+    def __init__(self, path: Path, *, max_batch_size: int, graphs: bool, runtime: Any = ort) -> None:
+        self._runtime = runtime
+        options = _options(runtime)
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        settings = {
+            "cudnn_conv_algo_search": "HEURISTIC",  # EXHAUSTIVE searches anew for every shape, for seconds
+            "enable_cuda_graph": "1" if graphs else "0",
+        }
+        try:
+            if hasattr(runtime, "preload_dlls"):
+                runtime.preload_dlls()  # finds the CUDA libraries that came from PyPI
+            self._session = runtime.InferenceSession(str(path), options, providers=[(CUDA, settings)])
+        except Exception as error:
+            raise ProviderError(f"execution provider cuda can't run {path}: {error}") from error
+        actual = self._session.get_providers()
+        if actual[0] != CUDA:
+            raise ProviderError(f"execution provider cuda can't run {path}: onnxruntime fell back to {', '.join(actual)}")
+        self._graphs = graphs
+        self._buckets = {size: self._bind(size, number) for number, size in enumerate(_bucket_sizes(max_batch_size), 1)}
+
+    def _bind(self, size: int, number: int) -> _Bucket:
+        height, width = self._session.get_inputs()[0].shape[1:]
+        staging = np.zeros((size, height, width), np.uint8)
+        value = self._runtime.OrtValue
+        binding = self._session.io_binding()
+        image = value.ortvalue_from_numpy(staging, "cuda", 0)
+        binding.bind_ortvalue_input("image", image)
+        shapes = {output.name: (size, *output.shape[1:]) for output in self._session.get_outputs()}
+        outputs = [value.ortvalue_from_shape_and_type(shapes[name], np.float32, "cuda", 0) for name in OUTPUTS]
+        for name, output in zip(OUTPUTS, outputs, strict=True):
+            binding.bind_ortvalue_output(name, output)
+        run_options = self._runtime.RunOptions()
+        if self._graphs:
+            run_options.add_run_config_entry("gpu_graph_id", str(number))
+        return _Bucket(staging, image, outputs, binding, run_options)
+
+    def run(self, images: Images) -> Rows:
+        size = len(images)
+        bucket = self._buckets[next(limit for limit in self._buckets if limit >= size)]
+        bucket.staging[:size] = images
+        bucket.image.update_inplace(bucket.staging)
+        self._session.run_with_iobinding(bucket.binding, bucket.run_options)
+        return tuple(output.numpy()[:size] for output in bucket.outputs)
+
+    def warm(self, max_batch_size: int) -> dict[int, float]:
+        return {size: _time_ms(self.run, bucket.staging.copy()) for size, bucket in self._buckets.items()}
+
+
+class _Bucket:
+    """The bound buffers of one batch size."""
+
+    __slots__ = ("binding", "image", "outputs", "run_options", "staging")
+
+    def __init__(self, staging: NDArray[np.uint8], image: Any, outputs: list[Any], binding: Any, run_options: Any) -> None:
+        self.staging = staging
+        self.image = image
+        self.outputs = outputs
+        self.binding = binding
+        self.run_options = run_options
+
+
+def _bucket_sizes(max_batch_size: int) -> list[int]:
+    """1, 2, 4, ... up to and including the maximum."""
+    sizes = [1]
+    while sizes[-1] * 2 < max_batch_size:
+        sizes.append(sizes[-1] * 2)
+    return [*sizes, max_batch_size] if max_batch_size > 1 else sizes
+
+
+def _options(runtime: Any = ort) -> Any:
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # an idle server costs no CPU
+    options.log_severity_level = 3
+    return options
+
+
+def _time_ms(run: Callable[[Images], Rows], images: Images) -> float:
+    """The fastest of some runs: what the batch costs when nothing disturbs it."""
+    fastest = float("inf")
+    for _ in range(4):
+        started_at = time.perf_counter()
+        run(images)
+        fastest = min(fastest, time.perf_counter() - started_at)
+    return fastest * 1e3
