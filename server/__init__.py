@@ -1,1 +1,4 @@
-"""The inference server. Read on in the order of one request: servicer, preprocess, batcher, session, and app for start and drain."""
+"""The inference server.
+
+Read it in the order of one request: servicer, intake, preprocess, batcher, session; then app for start and drain.
+"""

@@ -8,6 +8,9 @@ import os
 import sys
 from collections.abc import Callable
 
+# Before numpy is first imported: its linear algebra would wake a thread for each core, for products of some microseconds.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from server.config import SettingError, Settings, read_settings
 
 

@@ -17,8 +17,16 @@ Mask = NDArray[np.bool_]
 Rows = tuple[int, int, int, int]  # top, bottom, left, right; the ends excluded
 
 
-def find_character(mask: Mask) -> tuple[Mask, Rows] | None:
-    """The part of a (height, width) ink mask's neighbourhood that holds the character, and its bounds; None if all is paper."""
+def find_character(mask: Mask, faint: Mask) -> tuple[Mask, Rows] | None:
+    """Finds where the character is.
+
+    Args:
+        mask: (height, width), where there clearly is ink.
+        faint: likewise, with the faint edges of the strokes; `mask` is a part of it.
+
+    Returns:
+        the neighbourhood of the character's blots, and its bounds with their faint edges; None if all is paper.
+    """
     if not mask.any():
         return None
     step = -(-max(mask.shape) // GRID)
@@ -26,15 +34,12 @@ def find_character(mask: Mask) -> tuple[Mask, Rows] | None:
     kept = _choose(labels, _areas(mask, labels, step))
     near = _grow(kept)  # faint edges reach into the next cell
     fine = np.kron(near, np.ones((step, step), bool))[: mask.shape[0], : mask.shape[1]]
-    inked = mask & fine
-    return fine, _bounds(inked)
+    return fine, _bounds(faint & fine)
 
 
 def _bounds(mask: Mask) -> Rows:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    # One pixel of air, for the faint edge of the stroke.
-    top, left = max(0, int(rows[0]) - 1), max(0, int(columns[0]) - 1)
-    return top, min(mask.shape[0], int(rows[-1]) + 2), left, min(mask.shape[1], int(columns[-1]) + 2)
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
 def _pad(mask: Mask, step: int) -> Mask:

@@ -107,10 +107,14 @@ def _parse(text: str, kind: type, source: str) -> Any:
             return False
         raise SettingError(f"{source} must be true or false, not {text!r}")
     try:
-        return Path(text) if issubclass(kind, Path) else kind(text)
+        if kind is int:
+            return int(text)
+        if kind is float:
+            return float(text)
     except ValueError:
-        expected = {int: "a whole number", float: "a number"}[kind]
+        expected = "a whole number" if kind is int else "a number"
         raise SettingError(f"{source} must be {expected}, not {text!r}") from None
+    return text if kind is str else Path(text)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +36,7 @@ _TURNS = {
 Image.MAX_IMAGE_PIXELS = None  # our own cap is below Pillow's, and refuses instead of warning
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(NamedTuple):
     """A decoded image.
 
     Attributes:
@@ -124,7 +122,7 @@ def _to_grey(image: Image.Image) -> Grey:
 
 def _from_wide(values: NDArray[np.generic]) -> Grey:
     """16-bit grey to 8-bit. Pillow's own conversion clips at 255 instead of scaling."""
-    return np.right_shift(np.clip(values, 0, 65535).astype(np.uint16), 8).astype(np.uint8)
+    return np.asarray(np.clip(values, 0, 65535).astype(np.uint16) >> 8, np.uint8)
 
 
 def _flatten(grey_alpha: Grey) -> Grey:
@@ -142,4 +140,4 @@ def _flatten(grey_alpha: Grey) -> Grey:
     level = float(np.median(opaque))
     paper = (0.0 if level > 127 else 255.0) if opaque.size < alpha.size / 2 else level
     share = alpha.astype(np.float32) / 255.0
-    return (grey * share + paper * (1.0 - share) + 0.5).astype(np.uint8)
+    return np.asarray(grey * share + paper * (1.0 - share) + 0.5, np.uint8)

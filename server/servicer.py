@@ -130,7 +130,7 @@ def _unpack(request: pb.RecognizeBatchRequest, size: int) -> Images:
     length, image_bytes = len(request.images), size * size
     if length == 0 or length % image_bytes:
         raise InvalidRequest(
-            f"images holds {length} bytes, which is not a whole number (1 or more) of {size} x {size} = {image_bytes} byte images",
+            f"images holds {length} bytes, which is not one or more images of {size} x {size} = {image_bytes} bytes",
             field="images",
         )
     return np.frombuffer(request.images, np.uint8).reshape(-1, size, size)
@@ -142,17 +142,16 @@ def _frame_batch(images: Images, layout: int) -> tuple[Images, list[int]]:
         return images, []
     if layout != pb.LAYOUT_AUTO:
         raise InvalidRequest("RecognizeBatch takes framed images: layout must be FRAMED or AUTO", field="layout")
-    strange = np.flatnonzero(~is_framed(images))
-    if not strange.size:
+    strange = [index for index, framed in enumerate(is_framed(images)) if not framed]
+    if not strange:
         return images, []
     size = images.shape[1]
     images = images.copy()
     boxes = [0, 0, size, size] * len(images)
-    for index in strange.tolist():
+    for index in strange:
         framed = frame(images[index], size=size)
         images[index] = framed.pixels
-        box = framed.box
-        boxes[index * 4 : index * 4 + 4] = [box.left, box.top, box.width, box.height]
+        boxes[index * 4 : index * 4 + 4] = framed.box
     return images, boxes
 
 
@@ -162,12 +161,12 @@ def _write(served: Served, framed: Framed, answer: Answer, request: pb.Recognize
     best = int(probabilities.argmax())
     probability = float(probabilities[best])
     label = card.class_names[best]
-    box = framed.box
+    left, top, width, height = framed.box
     character = pb.Character(
         label=label,
         probability=probability,
         unsure=probability < card.threshold,
-        box=pb.Box(left=box.left, top=box.top, width=box.width, height=box.height),
+        box=pb.Box(left=left, top=top, width=width, height=height),
     )
     if request.top_k:
         order = np.argsort(-probabilities, kind="stable")[: request.top_k].tolist()
