@@ -1,0 +1,65 @@
+# Everything a developer or a user runs. Each target brings what it needs by itself; `make` alone lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+INSTALL := $(PIP) install -c constraints.txt -e clients/python
+export PIP_NO_INPUT := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test setup train export bench lint format protos clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.serve ## start the server on 127.0.0.1:50051 (ARGS="--port 0 ..." passes settings)
+	@echo "Starting the server; Ctrl-C stops it. When it says 'serving on', try in another terminal:"
+	@echo "  $(BIN)/digitserve recognize docs/examples/seven.png"
+	@echo "  $(BIN)/digitserve bench --duration 5"
+	@echo "Settings: $(BIN)/python -m server --help. More: README.md"
+	@exec $(BIN)/python -m server $(ARGS)
+
+test: $(VENV)/.all ## set up everything that the tests need, and run them (ARGS="tests/unit -k name" picks some)
+	$(BIN)/python -m pytest $(ARGS)
+
+setup: $(VENV)/.all ## make .venv with everything: serving, training, tests
+
+train: $(VENV)/.all ## train the digits model (ARGS="--epochs 2 ...")
+	$(BIN)/python -m train $(ARGS)
+
+export: $(VENV)/.all ## publish a checkpoint: ARGS="--checkpoint runs/.../best.pt"
+	$(BIN)/python -m export $(ARGS)
+
+bench: $(VENV)/.all ## measure the server against its ceilings, in one run
+	$(BIN)/python -m benchmarks $(ARGS)
+
+lint: $(VENV)/.all ## what CI checks before the tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.all ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+protos: $(VENV)/.all ## generate the Python code of the contract
+	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=clients/python --pyi_out=clients/python \
+		--grpc_python_out=clients/python protos/digitserve/v1/recognizer.proto
+
+clean: ## remove what was made here: .venv, runs, build and caches
+	rm -rf $(VENV) build runs .mypy_cache .ruff_cache .pytest_cache .hypothesis clients/python/*.egg-info *.egg-info
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "digitserve needs Python 3.11 or newer as '$(PYTHON)'; name another with: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "no venv module: on Debian and Ubuntu, apt install python3-venv" >&2; rm -rf $(VENV); exit 1; }
+
+$(VENV)/.serve: pyproject.toml constraints.txt clients/python/pyproject.toml | $(BIN)/python
+	@test -e $(VENV)/.all || echo "Installing what serving needs into $(VENV) (about a minute, once)"
+	@$(INSTALL) -e ".[serve]"
+	@touch $@
+
+$(VENV)/.all: pyproject.toml constraints.txt clients/python/pyproject.toml | $(BIN)/python
+	@echo "Installing what serving, training and the tests need into $(VENV) (some minutes, once; PyTorch is large)"
+	@$(INSTALL)[plot] -e ".[serve,train,dev]"
+	@touch $@ $(VENV)/.serve

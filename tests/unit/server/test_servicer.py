@@ -1,0 +1,244 @@
+"""The servicer without a socket: what each RPC makes of a request, on a model that answers by a simple rule."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from digitserve.v1 import recognizer_pb2 as pb
+
+from server.batcher import Batcher, Images, Limits, Rows
+from server.errors import RecognizerError
+from server.intake import Intake
+from server.repository import ModelCard, index_names
+from server.servicer import RecognizerServicer, Served
+from tests.unit.server.test_preprocess import REFERENCE, draw_seven
+from tests.unit.server.vans import played
+
+CARD = ModelCard(
+    name="digits",
+    version="3",
+    path=Path("unused"),
+    labels=("stable",),
+    class_names=("a", "b", "c"),
+    size=28,
+    max_batch_size=8,
+    threshold=0.6,
+    accuracy=0.99,
+    accuracy_n=100,
+    description="a test's model",
+)
+
+
+class Context:
+    """As much of a gRPC context as a good call uses."""
+
+    def time_remaining(self) -> float | None:
+        return 5.0
+
+
+def answer_by_corner(images: Images) -> Rows:
+    """The class is the corner pixel modulo 3, with probability 0.5 where that pixel is over 200, else 0.8."""
+    corners = images[:, 0, 0].astype(int)
+    best = np.where(corners > 200, 0.5, 0.8)
+    probabilities = np.repeat((1 - best)[:, None] / 2, 3, axis=1)
+    probabilities[np.arange(len(images)), corners % 3] = best
+    evidence = np.arange(12, dtype=np.float32).reshape(1, 3, 2, 2) + corners[:, None, None, None]
+    return probabilities.astype(np.float32), evidence.astype(np.float32)
+
+
+def make_servicer(stream_window: int = 4) -> RecognizerServicer:
+    threads = ThreadPoolExecutor(1)
+    served = Served(CARD, Batcher(answer_by_corner, Limits(inline_batch_size=4), threads), "CPUExecutionProvider")
+    models = dict.fromkeys(index_names([CARD]), served)
+    return RecognizerServicer(models, Intake(threads, max_pixels=10**6, max_waiting=2), stream_window=stream_window)
+
+
+def framed(corner: int) -> bytes:
+    pixels = REFERENCE.copy()
+    pixels[0, 0] = corner
+    return pixels.tobytes()
+
+
+def ask(corner: int, **fields: object) -> pb.RecognizeRequest:
+    raw = pb.RawImage(pixels=framed(corner), width=28, height=28)
+    return pb.RecognizeRequest(image=pb.Image(raw=raw), layout=pb.LAYOUT_FRAMED, **fields)  # type: ignore[arg-type]
+
+
+@played
+async def test_recognize_answers_with_all_that_belongs_to_it() -> None:
+    response = await make_servicer().Recognize(ask(4), Context())
+    assert response.text == "b"
+    (character,) = response.characters
+    assert (character.label, round(character.probability, 5), character.unsure) == ("b", 0.8, False)
+    assert (character.box.left, character.box.top, character.box.width, character.box.height) == (0, 0, 28, 28)
+    assert not character.alternatives
+    assert not character.HasField("evidence")
+    assert (response.model.name, response.model.version) == ("digits", "3")
+    assert response.timing.batch_size == 1
+
+
+@played
+async def test_below_the_threshold_is_unsure() -> None:
+    response = await make_servicer().Recognize(ask(201), Context())
+    assert response.characters[0].unsure
+    assert response.text == "a"
+
+
+@played
+async def test_alternatives_come_best_first_and_no_more_than_there_are() -> None:
+    two = (await make_servicer().Recognize(ask(5, top_k=2), Context())).characters[0].alternatives
+    assert [one.label for one in two] == ["c", "a"]
+    all_of_them = (await make_servicer().Recognize(ask(5, top_k=99), Context())).characters[0].alternatives
+    assert [round(one.probability, 5) for one in all_of_them] == [0.8, 0.1, 0.1]
+
+
+@played
+async def test_explain_brings_the_winners_evidence_and_the_frame() -> None:
+    evidence = (await make_servicer().Recognize(ask(4, explain=True), Context())).characters[0].evidence
+    assert (evidence.width, evidence.height) == (2, 2)
+    assert list(evidence.values) == [8.0, 9.0, 10.0, 11.0]
+    assert evidence.frame == framed(4)
+
+
+@played
+async def test_a_picture_is_framed_before_the_model_sees_it() -> None:
+    picture = 255 - draw_seven()
+    raw = pb.RawImage(pixels=picture.tobytes(), width=200, height=200)
+    request = pb.RecognizeRequest(image=pb.Image(raw=raw), explain=True)
+    (character,) = (await make_servicer().Recognize(request, Context())).characters
+    assert character.evidence.frame != b""
+    assert character.box.width < 120
+
+
+@played
+async def test_a_blank_image_is_unsure_and_no_error() -> None:
+    raw = pb.RawImage(pixels=bytes(784), width=28, height=28)
+    response = await make_servicer().Recognize(pb.RecognizeRequest(image=pb.Image(raw=raw)), Context())
+    assert response.text == ""
+    assert response.characters[0].unsure
+    assert response.characters[0].probability == 0.0
+    assert response.timing.batch_size == 0
+
+
+@played
+async def test_a_batch_is_answered_in_order_and_blank_rows_are_marked() -> None:
+    request = pb.RecognizeBatchRequest(images=framed(1) + bytes(784) + framed(201), probabilities=True)
+    response = await make_servicer().RecognizeBatch(request, Context())
+    assert list(response.classes) == [1, -1, 0]
+    assert list(response.unsure) == [False, True, True]
+    rows = np.frombuffer(response.probabilities, "<f4").reshape(3, 3)
+    assert rows[0] == pytest.approx([0.1, 0.8, 0.1])
+    assert rows[1].tolist() == [0, 0, 0]
+    assert list(response.class_names) == ["a", "b", "c"]
+    assert not response.boxes
+
+
+@played
+async def test_a_batch_says_no_probabilities_unless_asked() -> None:
+    response = await make_servicer().RecognizeBatch(pb.RecognizeBatchRequest(images=framed(1)), Context())
+    assert response.probabilities == b""
+
+
+@played
+async def test_auto_frames_the_strangers_of_a_batch_alone() -> None:
+    stranger = (255 - REFERENCE).tobytes()
+    request = pb.RecognizeBatchRequest(images=REFERENCE.tobytes() + stranger, layout=pb.LAYOUT_AUTO)
+    response = await make_servicer().RecognizeBatch(request, Context())
+    assert list(response.classes) == [0, 0]
+    assert list(response.boxes)[:4] == [0, 0, 28, 28]
+    assert list(response.boxes)[4:] != [0, 0, 28, 28]
+    as_framed = await make_servicer().RecognizeBatch(pb.RecognizeBatchRequest(images=stranger), Context())
+    assert as_framed.timing.batch_size == 1
+    assert not as_framed.boxes
+
+
+@played
+async def test_the_models_are_listed_once_each() -> None:
+    (model,) = (await make_servicer().ListModels(pb.ListModelsRequest(), Context())).models
+    assert (model.name, model.version, list(model.labels)) == ("digits", "3", ["stable"])
+    assert model.execution_provider == "CPUExecutionProvider"
+    assert model.threshold == pytest.approx(0.6)
+
+
+async def stream(servicer: RecognizerServicer, requests: list[pb.RecognizeRequest]) -> list[pb.RecognizeStreamResponse]:
+    async def source() -> AsyncIterator[pb.RecognizeStreamRequest]:
+        for number, request in enumerate(requests):
+            yield pb.RecognizeStreamRequest(id=number + 10, request=request)
+
+    return [answer async for answer in servicer.RecognizeStream(source(), Context())]
+
+
+@played
+async def test_a_stream_answers_in_order_and_a_bad_image_ends_nothing() -> None:
+    bad = pb.RecognizeRequest(image=pb.Image(encoded=b"text"))
+    answers = await stream(make_servicer(), [ask(0), bad, ask(1), ask(2, model="nobody"), ask(2)])
+    assert [answer.id for answer in answers] == [10, 11, 12, 13, 14]
+    assert [answer.response.text for answer in answers] == ["a", "", "b", "", "c"]
+    assert (answers[1].error.code, answers[1].error.field) == (3, "image.encoded")
+    assert (answers[3].error.code, answers[3].error.field) == (5, "model")
+
+
+@played
+async def test_a_stream_reads_no_further_than_its_window() -> None:
+    servicer = make_servicer(stream_window=4)
+    read = 0
+    gate = asyncio.Event()
+
+    async def held(request: object, deadline: object) -> pb.RecognizeResponse:
+        await gate.wait()
+        return pb.RecognizeResponse()
+
+    async def source() -> AsyncIterator[pb.RecognizeStreamRequest]:
+        nonlocal read
+        for number in range(50):
+            read += 1
+            yield pb.RecognizeStreamRequest(id=number)
+
+    servicer._recognize = held  # type: ignore[method-assign]
+    answers = servicer.RecognizeStream(source(), Context())
+    first = asyncio.ensure_future(anext(answers))
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert read <= 5
+    gate.set()
+    assert (await first).id == 0
+    assert [answer.id async for answer in answers] == list(range(1, 50))
+
+
+@played
+async def test_a_stream_that_is_left_leaves_nothing_running() -> None:
+    servicer = make_servicer()
+
+    async def for_ever(request: object, deadline: object) -> pb.RecognizeResponse:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def source() -> AsyncIterator[pb.RecognizeStreamRequest]:
+        yield pb.RecognizeStreamRequest()
+        await asyncio.Event().wait()
+
+    servicer._recognize = for_ever  # type: ignore[method-assign]
+    reading = asyncio.ensure_future(anext(servicer.RecognizeStream(source(), Context())))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(asyncio.all_tasks()) == 1
+
+
+@played
+async def test_images_that_wait_for_a_thread_are_bounded() -> None:
+    intake = Intake(ThreadPoolExecutor(1), max_pixels=10**6, max_waiting=0)
+    raw = pb.RawImage(pixels=bytes(100 * 100), width=100, height=100)
+    taken = intake.take(pb.RecognizeRequest(image=pb.Image(raw=raw)), 28)
+    with pytest.raises(RecognizerError, match="0 large images wait") as caught:
+        await taken  # type: ignore[misc]
+    assert caught.value.code == "RESOURCE_EXHAUSTED"
