@@ -24,14 +24,15 @@ def main() -> int:
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
     # Imported late: a wrong setting is told in a tenth of a second.
-    from server.app import ListenError, serve
+    from server.address import ListenError
+    from server.app import serve
     from server.repository import RepositoryError
-    from server.session import ProviderError
+    from server.session import ModelError, ProviderError
 
     try:
         with asyncio.Runner(loop_factory=_choose_loop(settings)) as runner:
             runner.run(serve(settings))
-    except (ListenError, ProviderError, RepositoryError) as error:
+    except (ListenError, ModelError, ProviderError, RepositoryError) as error:
         return _fail(str(error), 1)
     return 0
 

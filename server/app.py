@@ -1,8 +1,8 @@
 """Start and drain, in the one order that loses nothing.
 
-Start: settings -> NOT_SERVING -> load -> check the provider -> warm up -> listen -> SERVING. The first live request is as
-fast as the rest.
-Drain: NOT_SERVING -> serve on for drain_delay -> stop taking calls -> finish what runs -> close the batchers -> exit 0.
+Start: settings -> NOT_SERVING -> is the address free? -> load -> check the provider -> warm up -> listen -> SERVING. The
+first live request is as fast as the rest.
+Drain: NOT_SERVING -> serve on for drain_delay -> refuse new calls -> finish what runs -> close the batchers -> exit 0.
 (Once grpc.aio's stop() begins, the health RPC is refused, too: hence NOT_SERVING first, and time to notice it.)
 """
 
@@ -21,6 +21,7 @@ from digitserve.v1 import recognizer_pb2, recognizer_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from server.address import check_address, listen
 from server.batcher import Batcher, Limits
 from server.config import Settings
 from server.cores import count_cores
@@ -28,15 +29,11 @@ from server.health import NOT_SERVING, SERVING, HealthServicer
 from server.intake import Intake
 from server.repository import ModelCard, index_names, read_repository
 from server.servicer import RecognizerServicer, Served
-from server.session import CUDA, Session, check_wheels, choose_provider, open_session
+from server.session import CPU, CUDA, ProviderError, Session, check_model, check_wheels, choose_provider, open_session
 
 logger = logging.getLogger("digitserve.app")
 
 SERVICE = recognizer_pb2.DESCRIPTOR.services_by_name["Recognizer"].full_name
-
-
-class ListenError(Exception):
-    """The address can't be listened on; the message names it."""
 
 
 @dataclass
@@ -44,6 +41,7 @@ class App:
     """A server that has started. `address` is where it listens."""
 
     server: grpc.aio.Server
+    servicer: RecognizerServicer
     health: HealthServicer
     models: dict[str, Served]
     executors: list[ThreadPoolExecutor] = field(default_factory=list)
@@ -54,7 +52,7 @@ async def serve(settings: Settings) -> None:
     """Starts, serves until SIGTERM or SIGINT, and drains.
 
     Raises:
-        RepositoryError, ProviderError, ListenError: it can't start.
+        ListenError, ModelError, ProviderError, RepositoryError: it can't start.
     """
     asked_to_stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -63,12 +61,16 @@ async def serve(settings: Settings) -> None:
     app = await start(settings)
     await asked_to_stop.wait()
     await drain(app, settings)
+    for number in (signal.SIGTERM, signal.SIGINT):  # asking again, now that all is done, must not spoil the exit status
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
 
 
 async def start(settings: Settings) -> App:
     """Brings the server up; when it returns, every model is warm and the server says SERVING."""
     started_at = time.perf_counter()
     health = HealthServicer()
+    check_address(settings.host, settings.port)
     check_wheels()
     cards = read_repository(settings.models)
     provider, reason = choose_provider(settings.execution_provider)
@@ -80,7 +82,7 @@ async def start(settings: Settings) -> App:
     intake = Intake(decoders, max_pixels=settings.max_pixels, max_waiting=settings.max_decoding)
     servicer = RecognizerServicer(models, intake, stream_window=settings.stream_window)
     server = make_server(servicer, health, settings)
-    app = App(server, health, models, [*executors, decoders], _listen(server, settings))
+    app = App(server, servicer, health, models, [*executors, decoders], listen(server, settings.host, settings.port))
     await server.start()
     for name in ["", SERVICE, *(name for name in models if name)]:
         health.set(name, SERVING)
@@ -94,11 +96,13 @@ async def _load(
 ) -> Served:
     """Opens the session, warms it on the thread that will serve it, and puts a batcher before it."""
     max_batch_size = settings.max_batch_size or card.max_batch_size
-    session = open_session(card.path, provider, max_batch_size=max_batch_size, cuda_graphs=settings.cuda_graphs)
-    instances = 1 if provider == CUDA else settings.instances or count_cores()
+    session = _open(card, provider, max_batch_size, settings)
+    instances = 1 if session.provider == CUDA else settings.instances or count_cores()
     executor = ThreadPoolExecutor(instances, thread_name_prefix=f"{card.name}-{card.version}")
     executors.append(executor)
-    times_ms = await asyncio.get_running_loop().run_in_executor(executor, session.warm, max_batch_size)
+    loop = asyncio.get_running_loop()
+    await loop.run_in_executor(executor, check_model, session, card.path, card.size, len(card.class_names))
+    times_ms = await loop.run_in_executor(executor, session.warm, max_batch_size)
     limits = Limits(
         max_batch_size=max_batch_size,
         max_queue_size=settings.max_queue_size,
@@ -117,6 +121,17 @@ async def _load(
         card.name, card.version, times_ms[1], instances, limits.inline_batch_size, max_batch_size,
     )  # fmt: skip
     return Served(card, Batcher(session.run, limits, executor, on_health=report), session.provider)
+
+
+def _open(card: ModelCard, provider: str, max_batch_size: int, settings: Settings) -> Session:
+    """With `auto`, a device that is there but does not work is a warning, and the CPU serves."""
+    try:
+        return open_session(card.path, provider, max_batch_size=max_batch_size, cuda_graphs=settings.cuda_graphs)
+    except ProviderError as error:
+        if settings.execution_provider != "auto":
+            raise
+        logger.warning("%s; going on with the CPU", error)
+        return open_session(card.path, CPU, max_batch_size=max_batch_size)
 
 
 def _choose_inline_size(session: Session, times_ms: dict[int, float], inline_ms: float) -> int:
@@ -151,16 +166,6 @@ def channel_options(max_message_bytes: int) -> list[tuple[str, int]]:
     ]
 
 
-def _listen(server: grpc.aio.Server, settings: Settings) -> str:
-    host = f"[{settings.host}]" if ":" in settings.host and not settings.host.startswith("[") else settings.host
-    asked = f"{host}:{settings.port}"
-    try:
-        port = server.add_insecure_port(asked)
-    except RuntimeError as error:
-        raise ListenError(f"can't listen on {asked}: is the port taken, or the address not this machine's?") from error
-    return f"{host}:{port}"
-
-
 def _freeze_heap() -> None:
     """What start-up left behind lives for ever: the garbage collector need not walk it again and again under load."""
     gc.collect()
@@ -172,11 +177,27 @@ async def drain(app: App, settings: Settings) -> None:
     logger.info(
         "draining: NOT_SERVING for %.1f s, then up to %.1f s for running calls", settings.drain_delay_s, settings.drain_grace_s
     )
-    app.health.set_all(NOT_SERVING)
+    app.health.drain()
     await asyncio.sleep(settings.drain_delay_s)
+    app.health.close()
+    await _refuse_until_quiet(app.servicer)
     await app.server.stop(settings.drain_grace_s)
     for served in {id(one): one for one in app.models.values()}.values():
         await served.batcher.close()
     for executor in app.executors:
         executor.shutdown()
     logger.info("drained")
+
+
+async def _refuse_until_quiet(servicer: RecognizerServicer) -> None:
+    """Sends new calls away until a tenth of a second brings none, or for two seconds.
+
+    stop() ends the calls that gRPC has received and not yet handed to us as CANCELLED, which no client repeats
+    (https://github.com/grpc/grpc/issues/41785); we say UNAVAILABLE.
+    """
+    servicer.refuse()
+    for _ in range(20):
+        before = servicer.refused
+        await asyncio.sleep(0.1)
+        if servicer.refused == before:
+            return

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from server.errors import DeadlinePassed, Draining, InferenceFailed, QueueFull
+from server.errors import DeadlinePassed, Draining, InferenceFailed, InvalidRequest, NotReady, QueueFull
 
 logger = logging.getLogger("digitserve.batcher")
 
@@ -203,12 +204,13 @@ class Batcher:
 
         Raises:
             Draining: close() was called.
+            InvalidRequest: so many images could never wait at once.
             QueueFull: the tray has no room for so many images.
         """
         if self._closed:
             raise Draining("the server is draining and accepts no more requests")
         if self._waiting + len(images) > self._limits.max_queue_size:
-            self._make_room(len(images))
+            self._make_room(len(images))  # or refuses
         future: asyncio.Future[Answer] = self._loop.create_future()
         self._tray.append(_Job(images, self._clock.time(), deadline, future))
         self._waiting += len(images)
@@ -228,6 +230,9 @@ class Batcher:
 
     def _make_room(self, size: int) -> None:
         """Clears out those who have gone or are late; refuses if that is not enough."""
+        if size > self._limits.max_queue_size:
+            limit = self._limits.max_queue_size
+            raise InvalidRequest(f"{size} images in one call; at most {limit} are accepted: send several calls", field="images")
         now = self._clock.time()
         alive = [job for job in self._tray if not self._is_lost(job, now)]
         self._tray = deque(alive)
@@ -346,12 +351,15 @@ class Batcher:
 
     def _fail(self, pieces: list[_Piece], error: Exception) -> None:
         self._failures += 1
-        logger.error("a batch of %d requests failed (%d in a row)", len(pieces), self._failures, exc_info=error)
+        batch_id = secrets.token_hex(8)
+        logger.error("batch %s of %d requests failed (%d in a row)", batch_id, len(pieces), self._failures, exc_info=error)
         if self._failures == self._limits.max_failures:
             self._on_health(False)
+        # A model that keeps failing is a reason to ask another server, and that is what UNAVAILABLE tells a client to do.
+        kind = NotReady if self._failures >= self._limits.max_failures else InferenceFailed
         for piece in pieces:
             if not piece.job.future.done():
-                piece.job.future.set_exception(InferenceFailed("the model failed on this batch"))
+                piece.job.future.set_exception(kind(f"the model failed; the server's log knows it as batch {batch_id}"))
 
 
 def _stack(pieces: list[_Piece]) -> Images:

@@ -7,10 +7,10 @@ RecognizerError
 ├── ModelNotFound         NOT_FOUND           no such model or version
 ├── QueueFull             RESOURCE_EXHAUSTED  the tray is full; says when to come back
 ├── Unavailable           UNAVAILABLE         safe to retry
-│   ├── NotReady          UNAVAILABLE         ... because the model fails or is still loading
+│   ├── NotReady          UNAVAILABLE         ... because the model keeps failing
 │   └── Draining          UNAVAILABLE         ... because the server is going away
 ├── DeadlinePassed        DEADLINE_EXCEEDED   the caller's deadline passed before the answer
-└── InferenceFailed       INTERNAL            the batch failed; the caller learns no more than a request id
+└── InferenceFailed       INTERNAL            the batch failed; the caller learns no more than its id
 
 This module imports nothing of gRPC: training uses the framing routine, which raises InvalidImage.
 """
@@ -65,7 +65,7 @@ class Unavailable(RecognizerError):
 
 
 class NotReady(Unavailable):
-    """The model is not answering: still loading, or failing."""
+    """The model keeps failing; another server may do better."""
 
 
 class Draining(Unavailable):

@@ -25,17 +25,29 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # g
     def __init__(self) -> None:
         self._statuses: dict[str, int] = {"": NOT_SERVING}
         self._changed = asyncio.Event()
+        self._draining = False
+        self._closed = False
 
     def set(self, name: str, status: int) -> None:
-        """Sets the status of "", a service or a model, and tells the watchers."""
-        self._statuses[name] = status
+        """Sets the status of "", a service or a model, and tells the watchers. While draining, nothing serves again."""
+        if not self._draining:
+            self._statuses[name] = status
+            self._tell()
+
+    def drain(self) -> None:
+        """NOT_SERVING for every known name, for good: a model that recovers now is of no use to anybody."""
+        self._draining = True
+        self._statuses = dict.fromkeys(self._statuses, NOT_SERVING)
+        self._tell()
+
+    def close(self) -> None:
+        """Ends every Watch, once it has told the last status: watchers never leave, and the drain would wait for them."""
+        self._closed = True
+        self._tell()
+
+    def _tell(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-
-    def set_all(self, status: int) -> None:
-        """Sets every known name."""
-        for name in self._statuses:
-            self.set(name, status)
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802  # the name of the RPC
         """The status now. Aborts with NOT_FOUND for a name that nobody has set."""
@@ -45,7 +57,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # g
         return health_pb2.HealthCheckResponse(status=status)
 
     async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802  # the name of the RPC
-        """The status now, and again whenever it changes."""
+        """The status now, and again whenever it changes; UNAVAILABLE once the server goes away."""
         last = None
         while True:
             changed = self._changed
@@ -53,5 +65,7 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # g
             if status != last:
                 yield health_pb2.HealthCheckResponse(status=status)
                 last = status
+            elif self._closed:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is going away")
             else:
                 await changed.wait()

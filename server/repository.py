@@ -74,7 +74,7 @@ def read_card(folder: Path) -> ModelCard:
     path = folder / "model.onnx"
     try:
         card = _to_card(described, path)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise RepositoryError(f"{folder / 'model.json'}: {reason}") from None
     if (card.name, card.version) != (folder.parent.name, folder.name):
@@ -88,7 +88,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         described = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RepositoryError(f"{path} is missing") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RepositoryError(f"{path} can't be read: {error}") from None
     if not isinstance(described, dict):
         raise RepositoryError(f"{path}: expected a JSON object")
@@ -102,17 +102,20 @@ def _to_card(described: dict[str, Any], path: Path) -> ModelCard:
     threshold = float(described["threshold"])
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold must be between 0 and 1, not {threshold}")
-    names = tuple(str(name) for name in described["class_names"])
-    if not names:
-        raise ValueError("class_names is empty")
+    max_batch_size = int(described["max_batch_size"])
+    if not 1 <= max_batch_size <= 4096:
+        raise ValueError(f"max_batch_size must be between 1 and 4096, not {max_batch_size}")
+    names = described["class_names"]
+    if not isinstance(names, list) or not names:
+        raise ValueError("class_names must be a list of at least one name")
     return ModelCard(
         name=str(described["name"]),
         version=str(described["version"]),
         path=path,
         labels=tuple(str(label) for label in described.get("labels", [])),
-        class_names=names,
+        class_names=tuple(str(name) for name in names),
         size=height,
-        max_batch_size=int(described["max_batch_size"]),
+        max_batch_size=max_batch_size,
         threshold=threshold,
         accuracy=float(described["metrics"]["accuracy"]),
         accuracy_n=int(described["metrics"]["n"]),
@@ -125,6 +128,8 @@ def _check_sum(path: Path, expected: str) -> None:
         actual = hashlib.sha256(path.read_bytes()).hexdigest()
     except FileNotFoundError:
         raise RepositoryError(f"{path} is missing") from None
+    except OSError as error:
+        raise RepositoryError(f"{path} can't be read: {error.strerror}") from None
     if actual != expected:
         raise RepositoryError(f"{path} is not the file that model.json describes: its sha256 is {actual}")
 

@@ -11,18 +11,18 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from digitserve.v1 import recognizer_pb2 as pb
 from digitserve.v1 import recognizer_pb2_grpc as pb_grpc
 
 from server.batcher import Answer, Batcher, Images
-from server.errors import InvalidRequest
+from server.errors import Draining, InvalidRequest
 from server.intake import Intake
 from server.preprocess import Framed, frame, is_framed
 from server.repository import ModelCard, refuse_unknown
-from server.statuses import answers_errors, to_error
+from server.statuses import abort, answers_errors, to_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,27 @@ class RecognizerServicer(pb_grpc.RecognizerServicer):
         self._models = models
         self._intake = intake
         self._stream_window = stream_window
+        self._refusing = False
+        self.refused = 0  # calls, since refuse()
+
+    def refuse(self) -> None:
+        """From now on new calls end UNAVAILABLE; streams that are open go on."""
+        self._refusing = True
+
+    def _send_away(self) -> NoReturn:
+        self.refused += 1
+        raise Draining("the server is draining and accepts no more requests")
 
     @answers_errors
     async def Recognize(self, request: pb.RecognizeRequest, context: Any) -> pb.RecognizeResponse:  # noqa: N802
+        if self._refusing:
+            self._send_away()
         return await self._recognize(request, _read_deadline(context))
 
     @answers_errors
     async def RecognizeBatch(self, request: pb.RecognizeBatchRequest, context: Any) -> pb.RecognizeBatchResponse:  # noqa: N802
+        if self._refusing:
+            self._send_away()
         served = self._find(request.model)
         images = _unpack(request, served.card.size)
         images, boxes = _frame_batch(images, request.layout)
@@ -67,6 +81,8 @@ class RecognizerServicer(pb_grpc.RecognizerServicer):
         source = aiter(requests)
         reading: asyncio.Task[Any] | None = _read_next(source)
         try:
+            if self._refusing:
+                self._send_away()
             while reading or window:
                 waited: list[asyncio.Task[Any]] = [window[0]] if window else []
                 if reading and len(window) < self._stream_window:
@@ -79,6 +95,8 @@ class RecognizerServicer(pb_grpc.RecognizerServicer):
                         window.append(asyncio.ensure_future(self._answer_streamed(item, deadline)))
                 while window and window[0].done():
                     yield window.popleft().result()
+        except Exception as error:
+            await abort(context, error)
         finally:
             for task in [*window, *([reading] if reading else [])]:
                 task.cancel()

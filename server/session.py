@@ -29,6 +29,10 @@ class ProviderError(Exception):
     """The execution provider that was asked for can't be had; the message names the cause."""
 
 
+class ModelError(Exception):
+    """The file is no model that this server can run; the message names it."""
+
+
 class Session(Protocol):
     """A loaded model that runs batches."""
 
@@ -95,11 +99,34 @@ def open_session(path: Path, provider: str, *, max_batch_size: int, cuda_graphs:
     """Loads a model for one provider.
 
     Raises:
+        ModelError: onnxruntime can't read the file.
         ProviderError: CUDA was chosen, but the session or one of its nodes would run on the CPU.
     """
     if provider == CUDA:
         return CudaSession(path, max_batch_size=max_batch_size, graphs=cuda_graphs)
-    return CpuSession(path)
+    try:
+        return CpuSession(path)
+    except Exception as error:
+        raise ModelError(f"{path} can't be loaded: {_first_line(error)}") from error
+
+
+def check_model(session: Session, path: Path, size: int, classes: int) -> None:
+    """Asks about one black image of `size` x `size` pixels.
+
+    Raises:
+        ModelError: the model can't answer, or not with a probability for each of its classes.
+    """
+    try:
+        probabilities, evidence = session.run(np.zeros((1, size, size), np.uint8))
+    except Exception as error:
+        raise ModelError(f"{path} can't be run on an image of {size} x {size}: {_first_line(error)}") from error
+    if probabilities.shape != (1, classes) or evidence.shape[:2] != (1, classes):
+        shapes = f"{probabilities.shape} and {evidence.shape}"
+        raise ModelError(f"{path} answers with arrays of {shapes}, but model.json names {classes} classes")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 class CpuSession:

@@ -10,7 +10,7 @@ import functools
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import grpc
 from digitserve.v1 import recognizer_pb2 as pb
@@ -34,11 +34,16 @@ def answers_errors(method: Method[Answering]) -> Method[Answering]:
         try:
             return await method(self, request, context)
         except Exception as error:
-            known = error if isinstance(error, RecognizerError) else hide(error)
-            await context.abort(grpc.StatusCode[known.code], known.message, _trailing_metadata(known))
-            raise AssertionError("abort() returned") from error
+            await abort(context, error)
 
     return answer
+
+
+async def abort(context: Any, error: Exception) -> NoReturn:
+    """Ends the call with the error's status."""
+    known = error if isinstance(error, RecognizerError) else hide(error)
+    await context.abort(grpc.StatusCode[known.code], known.message, _trailing_metadata(known))
+    raise AssertionError("abort() returned") from error
 
 
 def hide(error: Exception) -> RecognizerError:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from server.batcher import Batcher, Limits
-from server.errors import DeadlinePassed, Draining, InferenceFailed, QueueFull
+from server.errors import DeadlinePassed, Draining, InferenceFailed, InvalidRequest, NotReady, QueueFull
 from tests.unit.server.vans import Bench, ManualExecutor, Model, make_images, played, settle, values_of
 
 
@@ -156,8 +156,8 @@ async def test_failures_in_a_row_are_reported_and_so_is_the_recovery() -> None:
 
     bench = Bench(max_failures=2, inline_batch_size=1)
     bench.model.failure = RuntimeError()
-    for expected in ([], [False], [False]):
-        with pytest.raises(InferenceFailed):
+    for expected, error in (([], InferenceFailed), ([False], NotReady), ([False], NotReady)):
+        with pytest.raises(error, match="batch [0-9a-f]{16}"):
             await bench.submit(1)
         assert bench.health == expected
     bench.model.failure = None
@@ -193,6 +193,14 @@ async def test_a_full_tray_refuses_at_once_and_counts_images() -> None:
     bench.executor.finish()
     assert [values_of(await one) for one in (first, waiting, fits)] == [[1], [2, 3, 4], [7]]
     assert bench.batcher.waiting == 0
+
+
+@played
+async def test_more_images_than_the_tray_holds_can_never_be_accepted() -> None:
+    bench = Bench(max_queue_size=4)
+    with pytest.raises(InvalidRequest, match="5 images in one call; at most 4") as caught:
+        bench.submit(1, 2, 3, 4, 5)
+    assert caught.value.field == "images"
 
 
 @played

@@ -32,10 +32,10 @@ class RecognizerStub:
     INVALID_ARGUMENT    the request can never succeed; BadRequest names the field
     NOT_FOUND           no such model or version
     RESOURCE_EXHAUSTED  the tray is full; RetryInfo says when to come back
-    UNAVAILABLE         starting, draining or unhealthy: safe to retry
+    UNAVAILABLE         draining, or the model keeps failing: safe to retry, best on another server
     DEADLINE_EXCEEDED   the caller's deadline passed before the answer
     UNIMPLEMENTED       a layout that this server does not read yet
-    INTERNAL            unforeseen; the message holds a request id for the server's log and nothing else
+    INTERNAL            unforeseen; the message holds an id that the server's log knows, and nothing else
     """
 
     def __init__(self, channel):
@@ -73,10 +73,10 @@ class RecognizerServicer:
     INVALID_ARGUMENT    the request can never succeed; BadRequest names the field
     NOT_FOUND           no such model or version
     RESOURCE_EXHAUSTED  the tray is full; RetryInfo says when to come back
-    UNAVAILABLE         starting, draining or unhealthy: safe to retry
+    UNAVAILABLE         draining, or the model keeps failing: safe to retry, best on another server
     DEADLINE_EXCEEDED   the caller's deadline passed before the answer
     UNIMPLEMENTED       a layout that this server does not read yet
-    INTERNAL            unforeseen; the message holds a request id for the server's log and nothing else
+    INTERNAL            unforeseen; the message holds an id that the server's log knows, and nothing else
     """
 
     def Recognize(self, request, context):
@@ -146,10 +146,10 @@ class Recognizer:
     INVALID_ARGUMENT    the request can never succeed; BadRequest names the field
     NOT_FOUND           no such model or version
     RESOURCE_EXHAUSTED  the tray is full; RetryInfo says when to come back
-    UNAVAILABLE         starting, draining or unhealthy: safe to retry
+    UNAVAILABLE         draining, or the model keeps failing: safe to retry, best on another server
     DEADLINE_EXCEEDED   the caller's deadline passed before the answer
     UNIMPLEMENTED       a layout that this server does not read yet
-    INTERNAL            unforeseen; the message holds a request id for the server's log and nothing else
+    INTERNAL            unforeseen; the message holds an id that the server's log knows, and nothing else
     """
 
     @staticmethod

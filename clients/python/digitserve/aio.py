@@ -1,0 +1,186 @@
+"""The asyncio client: the same calls as `Client`, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from digitserve.answers import batch_from, model_from, recognition_from, rows_for
+from digitserve.channel import (
+    DEFAULT_TARGET,
+    DEFAULT_TIMEOUT_S,
+    MAX_MESSAGE_BYTES,
+    Calls,
+    channel_options,
+    checked_target,
+)
+from digitserve.coalescing import IN_FLIGHT, AsyncLane
+from digitserve.errors import ClientClosed, ModelNotFound, RecognitionError
+from digitserve.images import ImageInput, framed_pixels, image_from, reads_slowly
+from digitserve.requests import Question, batch_request, checked_timeout_s, lone_request, pack_letters
+from digitserve.results import BatchRecognition, Model, Recognition
+from digitserve.statuses import error_from_rpc
+from digitserve.streaming import STREAM_TIMEOUT_S, STREAM_WINDOW, stream_async
+from digitserve.tray import Van
+from digitserve.v1 import recognizer_pb2 as pb
+
+
+class AsyncClient:
+    """A connection to a digitserve server, for one event loop. Use it as an async context manager.
+
+    Single (28, 28) images that are asked for at the same time travel together in one call (digitserve.coalescing).
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        coalesce: bool = True,
+        channel: Any = None,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        in_flight: int = IN_FLIGHT,
+    ) -> None:
+        """As `Client`, but `channel` is a `grpc.aio.Channel`."""
+        self._target = checked_target(target)
+        self._timeout_s = checked_timeout_s(timeout_s)
+        self._coalesce = coalesce
+        self._in_flight = in_flight
+        self._max_message_bytes = max_message_bytes
+        self._own_channel: Any = None
+        self._opened = Calls(channel) if channel is not None else None
+        self._lanes: dict[tuple[str, str], AsyncLane[Recognition]] = {}
+        self._is_closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends every call that is under way with ClientClosed, and the connection. Twice is fine."""
+        self._is_closed = True
+        for lane in list(self._lanes.values()):
+            await lane.close()
+        if self._own_channel is not None:
+            await self._own_channel.close()
+
+    async def recognize(
+        self,
+        image: ImageInput,
+        *,
+        model: str = "",
+        layout: str = "auto",
+        ink: str = "auto",
+        top_k: int = 0,
+        explain: bool = False,
+        timeout_s: float | None = None,
+    ) -> Recognition:
+        """Reads one image. Arguments and errors as in `Client.recognize`."""
+        question = Question(model, layout, ink, top_k, explain)
+        timeout_s = self._deadline(timeout_s)
+        pixels = framed_pixels(image) if self._coalesce and question.may_be_packed else None
+        if pixels is not None:
+            return await self._lane(model, layout).ask(pixels, top_k, timeout_s)
+        message = await asyncio.to_thread(image_from, image) if reads_slowly(image) else image_from(image)
+        return recognition_from(await self._call(self._calls.recognize, question.request_for(message), timeout_s))
+
+    async def recognize_batch(
+        self,
+        images: NDArray[np.uint8],
+        *,
+        model: str = "",
+        layout: str = "framed",
+        probabilities: bool = False,
+        timeout_s: float | None = None,
+    ) -> BatchRecognition:
+        """Reads N packed images: the fast road. Arguments and errors as in `Client.recognize_batch`."""
+        request = batch_request(images, model, layout, probabilities=probabilities)
+        answer = await self._call(self._calls.recognize_batch, request, self._deadline(timeout_s))
+        return batch_from(answer, len(images), probabilities=probabilities)
+
+    def recognize_stream(
+        self,
+        images: Iterable[ImageInput] | AsyncIterable[ImageInput],
+        *,
+        model: str = "",
+        layout: str = "auto",
+        ink: str = "auto",
+        top_k: int = 0,
+        explain: bool = False,
+        timeout_s: float = STREAM_TIMEOUT_S,
+        window: int = STREAM_WINDOW,
+    ) -> AsyncIterator[Recognition | RecognitionError]:
+        """Reads many images over one stream, and yields their answers in order.
+
+        Arguments and errors as in `Client.recognize_stream`; `images` may be an async iterable, too, and is iterated by a task
+        of this loop.
+        """
+        question = Question(model, layout, ink, top_k, explain)
+        timeout_s = checked_timeout_s(timeout_s)
+        return stream_async(self._calls.recognize_stream, images, question, timeout_s, window, self._guard)
+
+    async def models(self, *, timeout_s: float | None = None) -> list[Model]:
+        """The models that the server serves."""
+        answer = await self._call(self._calls.list_models, pb.ListModelsRequest(), self._deadline(timeout_s))
+        return [model_from(each) for each in answer.models]
+
+    async def health(self, service: str = "", *, timeout_s: float | None = None) -> str:
+        """Whether a service serves, as `Client.health`."""
+        try:
+            state: str = await self._call(self._calls.check_health, service, self._deadline(timeout_s))
+            return state
+        except ModelNotFound:
+            return "SERVICE_UNKNOWN"
+
+    @property
+    def _calls(self) -> Calls:
+        """Opened at the first call: a channel of grpc.aio belongs to the loop that runs when it is made."""
+        if self._is_closed:
+            raise ClientClosed
+        if self._opened is None:
+            options = channel_options(self._max_message_bytes)
+            self._own_channel = grpc.aio.insecure_channel(self._target, options=options)
+            self._opened = Calls(self._own_channel)
+        return self._opened
+
+    def _deadline(self, timeout_s: float | None) -> float:
+        return self._timeout_s if timeout_s is None else checked_timeout_s(timeout_s)
+
+    async def _call(self, method: Any, request: Any, timeout_s: float) -> Any:
+        return await self._guard(method(request, timeout=timeout_s))
+
+    async def _guard(self, answer: Awaitable[Any]) -> Any:
+        """Awaits, and raises our errors instead of gRPC's. Closing a channel looks like being cancelled."""
+        try:
+            return await answer
+        except grpc.RpcError as error:
+            raise error_from_rpc(error) from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._is_closed and not (task and task.cancelling()):
+                raise ClientClosed from None
+            raise
+
+    def _lane(self, model: str, layout: str) -> AsyncLane[Recognition]:
+        lane = self._lanes.get((model, layout))
+        if lane is None:
+            lane = AsyncLane(lambda *ride: self._send(model, layout, *ride), in_flight=self._in_flight)
+            self._lanes[model, layout] = lane
+        return lane
+
+    async def _send(self, model: str, layout: str, van: Van[Recognition], timeout_s: float) -> list[Recognition]:
+        if len(van) == 1:
+            lone = lone_request(van[0], model, layout)
+            return [recognition_from(await self._call(self._calls.recognize, lone, timeout_s))]
+        packed = pack_letters(van, model, layout)
+        return rows_for(van, await self._call(self._calls.recognize_batch, packed, timeout_s))

@@ -1,0 +1,51 @@
+"""The channel to the server under test, and the one question that is asked before the run."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc.aio
+
+from digitserve.bench.settings import BenchError, Settings
+from digitserve.v1 import recognizer_pb2 as pb
+
+SERVICE = "/digitserve.v1.Recognizer/"
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+CONNECT_TIMEOUT_S = 5.0
+CHANNEL_OPTIONS = (
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.use_local_subchannel_pool", 1),  # a connection for each channel, never one shared behind the scenes
+)
+
+
+def open_channel(server: str) -> grpc.aio.Channel:
+    return grpc.aio.insecure_channel(server, options=CHANNEL_OPTIONS)
+
+
+async def wait_connected(channel: grpc.aio.Channel, server: str, timeout_s: float) -> None:
+    """Raises BenchError if nobody answers at `server` within a few seconds."""
+    try:
+        await asyncio.wait_for(channel.channel_ready(), min(timeout_s, CONNECT_TIMEOUT_S))
+    except TimeoutError as error:
+        raise BenchError(f"no server at {server}: start one with `make run`, or name it with --server") from error
+
+
+async def ask_class_names(settings: Settings) -> list[str]:
+    """The class names of the model under test; of a server that does not list models, the ten digits.
+
+    Raises BenchError if there is no server.
+    """
+    async with open_channel(settings.server) as channel:
+        await wait_connected(channel, settings.server, settings.timeout_s)
+        method = channel.unary_unary(SERVICE + "ListModels")
+        try:
+            data = await method(pb.ListModelsRequest().SerializeToString(), timeout=settings.timeout_s)
+        except grpc.aio.AioRpcError:
+            return [str(digit) for digit in range(10)]
+    wanted = settings.model or "digits"
+    for model in pb.ListModelsResponse.FromString(data).models:
+        names = {model.name, f"{model.name}:{model.version}", *(f"{model.name}@{label}" for label in model.labels)}
+        if wanted in names:
+            return list(model.class_names)
+    raise BenchError(f"the server at {settings.server} has no model {wanted}")

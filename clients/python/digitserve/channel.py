@@ -1,0 +1,90 @@
+"""How the client talks to a server: the channel's settings, and the calls of the contract on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from digitserve.statuses import wire_fields
+from digitserve.v1 import recognizer_pb2_grpc as pb_grpc
+
+DEFAULT_TARGET = "localhost:50051"
+DEFAULT_TIMEOUT_S = 10.0
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
+# gRPC itself repeats what the server can't have worked on, within the call's deadline. Nothing else is ever repeated.
+RETRY_POLICY: dict[str, Any] = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.1s",
+    "maxBackoff": "2s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+
+HEALTH_METHOD = "/grpc.health.v1.Health/Check"
+HEALTH_STATES = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
+
+
+def channel_options(max_message_bytes: int) -> list[tuple[str, int | str]]:
+    """The options of a channel that a client opens by itself."""
+    service_config = {"methodConfig": [{"name": [{}], "retryPolicy": RETRY_POLICY}]}
+    return [
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.max_receive_message_length", max_message_bytes),
+        (
+            "grpc.per_rpc_retry_buffer_size",
+            max_message_bytes,
+        ),  # what doesn't fit is never repeated; the default is 256 KiB
+        ("grpc.enable_retries", 1),
+        ("grpc.service_config", json.dumps(service_config)),
+        # A ping finds a dead peer, and keeps a quiet connection alive through NAT. The server permits one each 10 s.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        # A channel that was broken comes back within 2 s of its server, not within gRPC's 2 minutes.
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 1_000),
+        # Two clients in one process each have a connection of their own.
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+
+
+def checked_target(target: str) -> str:
+    """A gRPC target is no URL. Raises ValueError."""
+    if target.startswith(("http://", "https://")):
+        raise ValueError(f"target is {target!r}: give host and port, such as {target.partition('//')[2]!r}")
+    return target
+
+
+class Calls:
+    """The calls that a channel offers, sync or asyncio alike."""
+
+    def __init__(self, channel: Any) -> None:
+        stub = pb_grpc.RecognizerStub(channel)  # type: ignore[no-untyped-call]
+        self.recognize: Callable[..., Any] = stub.Recognize
+        self.recognize_batch: Any = stub.RecognizeBatch
+        self.recognize_stream: Callable[..., Any] = stub.RecognizeStream
+        self.list_models: Callable[..., Any] = stub.ListModels
+        self.check_health: Callable[..., Any] = channel.unary_unary(
+            HEALTH_METHOD, request_serializer=_write_health_request, response_deserializer=_read_health_response
+        )
+
+
+def _write_health_request(service: str) -> bytes:
+    """grpc.health.v1.HealthCheckRequest: one string, field 1."""
+    name = service.encode()
+    size, length = len(name), bytearray()
+    while size > 0x7F:
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    return b"\x0a" + bytes(length) + bytes([size]) + name if name else b""
+
+
+def _read_health_response(message: bytes) -> str:
+    """grpc.health.v1.HealthCheckResponse: one enum, field 1, whose 0 is not sent."""
+    states = [value for number, value in wire_fields(message) if number == 1 and isinstance(value, int)]
+    state = states[-1] if states else 0
+    return HEALTH_STATES[state] if state < len(HEALTH_STATES) else str(state)

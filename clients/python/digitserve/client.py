@@ -1,0 +1,241 @@
+"""The blocking client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from digitserve.answers import batch_from, model_from, recognition_from, rows_for
+from digitserve.channel import (
+    DEFAULT_TARGET,
+    DEFAULT_TIMEOUT_S,
+    MAX_MESSAGE_BYTES,
+    Calls,
+    channel_options,
+    checked_target,
+)
+from digitserve.coalescing import IN_FLIGHT, Landing, ThreadLane
+from digitserve.errors import ClientClosed, DigitserveError, ModelNotFound, RecognitionError
+from digitserve.images import ImageInput, framed_pixels, image_from
+from digitserve.requests import Question, batch_request, checked_timeout_s, lone_request, pack_letters
+from digitserve.results import BatchRecognition, Model, Recognition
+from digitserve.statuses import error_from_rpc
+from digitserve.streaming import STREAM_TIMEOUT_S, STREAM_WINDOW, stream
+from digitserve.tray import Letter, Van
+from digitserve.v1 import recognizer_pb2 as pb
+
+
+class Client:
+    """A connection to a digitserve server. Use it as a context manager, and from as many threads as you like.
+
+    Single (28, 28) images that several threads ask for at the same time travel together in one call (digitserve.coalescing).
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        coalesce: bool = True,
+        channel: Any = None,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        in_flight: int = IN_FLIGHT,
+    ) -> None:
+        """
+        Args:
+            target: host and port. Nothing is connected before the first call.
+            timeout_s: deadline of each call that names none of its own.
+            coalesce: whether single images may travel together.
+            channel: a `grpc.Channel` to use instead, with TLS for example. Whoever made it closes it.
+            max_message_bytes: largest request and answer.
+            in_flight: how many coalesced calls may be under way at the same time.
+        """
+        self._timeout_s = checked_timeout_s(timeout_s)
+        self._coalesce = coalesce
+        self._in_flight = in_flight
+        self._own_channel = None
+        if channel is None:
+            channel = self._own_channel = grpc.insecure_channel(
+                checked_target(target), options=channel_options(max_message_bytes)
+            )
+        self._calls = Calls(channel)
+        self._lanes: dict[tuple[str, str], ThreadLane[Recognition]] = {}
+        self._is_closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends every call that is under way with ClientClosed, and the connection. Twice is fine."""
+        self._is_closed = True
+        for lane in list(self._lanes.values()):
+            lane.close()
+        if self._own_channel is not None:
+            self._own_channel.close()
+
+    def recognize(
+        self,
+        image: ImageInput,
+        *,
+        model: str = "",
+        layout: str = "auto",
+        ink: str = "auto",
+        top_k: int = 0,
+        explain: bool = False,
+        timeout_s: float | None = None,
+    ) -> Recognition:
+        """Reads one image.
+
+        Args:
+            image: the path of an image file; the bytes of one; a PIL image; or a uint8 array, (h, w) grey, (h, w, 3) RGB or
+                (h, w, 4) RGBA.
+            model: "name", "name:version" or "name@label"; "" is the server's default.
+            layout: "auto"; "framed" (as in MNIST already); "single" (find the one character); "line"; "page".
+            ink: "auto", "light" (on dark paper) or "dark".
+            top_k: how many alternatives to list for each character.
+            explain: whether to return the evidence maps, too.
+            timeout_s: how long to wait for the answer, retries included.
+
+        Raises:
+            RecognitionError: see digitserve.errors.
+            OSError: the file can't be read.
+            TypeError, ValueError: an argument that can't be meant.
+        """
+        question = Question(model, layout, ink, top_k, explain)
+        timeout_s = self._deadline(timeout_s)
+        pixels = framed_pixels(image) if self._coalesce and question.may_be_packed else None
+        if pixels is not None:
+            return self._lane(model, layout).ask(pixels, top_k, timeout_s)
+        request = question.request_for(image_from(image))
+        return recognition_from(self._call(self._calls.recognize, request, timeout_s))
+
+    def recognize_batch(
+        self,
+        images: NDArray[np.uint8],
+        *,
+        model: str = "",
+        layout: str = "framed",
+        probabilities: bool = False,
+        timeout_s: float | None = None,
+    ) -> BatchRecognition:
+        """Reads N packed images: the fast road.
+
+        Args:
+            images: (N, 28, 28) uint8, of the model's own size; light ink on black.
+            layout: "framed", or "auto" to have those framed that are not.
+            probabilities: whether to return the probabilities of all classes, too.
+
+        Raises:
+            As `recognize`.
+        """
+        request = batch_request(images, model, layout, probabilities=probabilities)
+        answer = self._call(self._calls.recognize_batch, request, self._deadline(timeout_s))
+        return batch_from(answer, len(images), probabilities=probabilities)
+
+    def recognize_stream(
+        self,
+        images: Iterable[ImageInput],
+        *,
+        model: str = "",
+        layout: str = "auto",
+        ink: str = "auto",
+        top_k: int = 0,
+        explain: bool = False,
+        timeout_s: float = STREAM_TIMEOUT_S,
+        window: int = STREAM_WINDOW,
+    ) -> Iterator[Recognition | RecognitionError]:
+        """Reads many images over one stream, and yields their answers in order.
+
+        An image that fails yields its error and ends nothing. `images` is iterated on another thread, as far ahead as
+        `window` allows, so that a million images need no memory.
+
+        Args:
+            timeout_s: for the whole stream.
+            window: how many images may be on their way at the same time.
+
+        Raises:
+            RecognitionError: the stream itself failed. What `images` raises is raised here.
+        """
+        self._check_open()
+        question = Question(model, layout, ink, top_k, explain)
+        timeout_s = checked_timeout_s(timeout_s)
+        return stream(self._calls.recognize_stream, images, question, timeout_s, window, self._error_of)
+
+    def models(self, *, timeout_s: float | None = None) -> list[Model]:
+        """The models that the server serves."""
+        answer = self._call(self._calls.list_models, pb.ListModelsRequest(), self._deadline(timeout_s))
+        return [model_from(each) for each in answer.models]
+
+    def health(self, service: str = "", *, timeout_s: float | None = None) -> str:
+        """Whether a service serves: "SERVING", "NOT_SERVING" or "SERVICE_UNKNOWN".
+
+        Args:
+            service: a model's name; "" is the whole server.
+        """
+        try:
+            state: str = self._call(self._calls.check_health, service, self._deadline(timeout_s))
+            return state
+        except ModelNotFound:
+            return "SERVICE_UNKNOWN"
+
+    def _deadline(self, timeout_s: float | None) -> float:
+        return self._timeout_s if timeout_s is None else checked_timeout_s(timeout_s)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise ClientClosed
+
+    def _call(self, method: Any, request: Any, timeout_s: float) -> Any:
+        self._check_open()
+        try:
+            return method(request, timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise self._error_of(error) from error
+        except ValueError:
+            self._check_open()  # gRPC refuses a channel that was closed between these lines
+            raise
+
+    def _error_of(self, error: Exception) -> DigitserveError:
+        return ClientClosed() if self._is_closed else error_from_rpc(error)
+
+    def _lane(self, model: str, layout: str) -> ThreadLane[Recognition]:
+        self._check_open()
+        lane = self._lanes.get((model, layout))
+        if lane is None:
+            lane = ThreadLane(
+                lambda *ride: self._send(model, layout, *ride),
+                lambda *ride: self._send_alone(model, layout, *ride),
+                in_flight=self._in_flight,
+            )
+            lane = self._lanes.setdefault((model, layout), lane)
+        return lane
+
+    def _send_alone(self, model: str, layout: str, letter: Letter[Recognition], timeout_s: float) -> Recognition:
+        request = lone_request(letter, model, layout)
+        return recognition_from(self._call(self._calls.recognize, request, timeout_s))
+
+    def _send(
+        self, model: str, layout: str, van: Van[Recognition], timeout_s: float, landing: Landing[Recognition]
+    ) -> None:
+        call = self._calls.recognize_batch.future(pack_letters(van, model, layout), timeout=timeout_s)
+        call.add_done_callback(lambda call: landing(self._read(call, van)))
+
+    def _read(self, call: Any, van: Sequence[Letter[Recognition]]) -> list[Recognition] | Exception:
+        try:
+            return rows_for(van, call.result())
+        except grpc.RpcError as error:
+            known = self._error_of(error)
+            known.__cause__ = error
+            return known
+        except Exception as error:
+            return error

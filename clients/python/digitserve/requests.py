@@ -1,0 +1,101 @@
+"""From the arguments of a call to its request, checked as far as can be done without the server."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from digitserve.images import FRAME_SIZE, packed_pixels
+from digitserve.tray import Letter
+from digitserve.v1 import recognizer_pb2 as pb
+
+MAX_UINT32 = 2**32 - 1
+
+
+def _by_word(enum: Any, prefix: str) -> dict[str, Any]:
+    """The enum's values by the words that callers use; the unspecified one, 0, has none."""
+    return {name.removeprefix(prefix).lower(): value for name, value in enum.items() if value}
+
+
+LAYOUTS = _by_word(pb.Layout, "LAYOUT_")
+INKS = _by_word(pb.Ink, "INK_")
+
+# What may travel in a packed batch: a batch has no other layouts, and no `ink` at all.
+PACKED_LAYOUTS = frozenset({"auto", "framed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked about an image, whatever the image is.
+
+    Raises:
+        ValueError: an unknown layout or ink, or a `top_k` below 0.
+    """
+
+    model: str = ""
+    layout: str = "auto"
+    ink: str = "auto"
+    top_k: int = 0
+    explain: bool = False
+
+    def __post_init__(self) -> None:
+        _check_word("layout", self.layout, LAYOUTS)
+        _check_word("ink", self.ink, INKS)
+        if not 0 <= self.top_k <= MAX_UINT32:
+            raise ValueError(f"top_k is {self.top_k}: it counts alternatives, from 0 up")
+
+    @property
+    def may_be_packed(self) -> bool:
+        """Whether a framed image with this question may share a RecognizeBatch with others."""
+        return self.layout in PACKED_LAYOUTS and self.ink == "auto" and not self.explain
+
+    def request_for(self, image: pb.Image) -> pb.RecognizeRequest:
+        return pb.RecognizeRequest(
+            image=image,
+            model=self.model,
+            layout=LAYOUTS[self.layout],
+            ink=INKS[self.ink],
+            top_k=self.top_k,
+            explain=self.explain,
+        )
+
+
+def _check_word(what: str, word: str, known: Mapping[str, Any]) -> None:
+    if word not in known:
+        raise ValueError(f"{what} is {word!r}, not one of {', '.join(known)}")
+
+
+def batch_request(
+    images: NDArray[np.uint8], model: str, layout: str, *, probabilities: bool
+) -> pb.RecognizeBatchRequest:
+    """The request for (N, 28, 28) images. Raises as `packed_pixels`, and ValueError for another layout than the two."""
+    if layout not in PACKED_LAYOUTS:
+        raise ValueError(f"layout is {layout!r}: packed images are framed already, or 'auto'")
+    return pack(packed_pixels(images), model, layout, probabilities=probabilities)
+
+
+def pack(pixels: bytes, model: str, layout: str, *, probabilities: bool) -> pb.RecognizeBatchRequest:
+    return pb.RecognizeBatchRequest(images=pixels, model=model, layout=LAYOUTS[layout], probabilities=probabilities)
+
+
+def pack_letters(van: Sequence[Letter[Any]], model: str, layout: str) -> pb.RecognizeBatchRequest:
+    """One request for all letters of a van. A single image's answer has a probability, so a packed one needs them, too."""
+    return pack(b"".join([letter.pixels for letter in van]), model, layout, probabilities=True)
+
+
+def lone_request(letter: Letter[Any], model: str, layout: str) -> pb.RecognizeRequest:
+    """A van of one is an ordinary call: for one image that is the cheaper of the two to write and to read."""
+    raw = pb.RawImage(pixels=letter.pixels, width=FRAME_SIZE, height=FRAME_SIZE)
+    return pb.RecognizeRequest(image=pb.Image(raw=raw), model=model, layout=LAYOUTS[layout], top_k=letter.top_k)
+
+
+def checked_timeout_s(timeout_s: float) -> float:
+    """Every call has a deadline: infinity is not one. Raises ValueError."""
+    if not (timeout_s > 0 and math.isfinite(timeout_s)):
+        raise ValueError(f"timeout_s is {timeout_s}: give a number of seconds above 0")
+    return timeout_s

@@ -1,0 +1,1 @@
+"""Export: a checkpoint becomes a verified, self-describing ONNX model in the model repository."""

@@ -1,0 +1,129 @@
+"""`python -m export`: from a checkpoint to a published model, or to one line that says why not."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from export.onnx import OPSET, to_onnx
+from export.publish import check_target, publish
+from export.verify import Graph, verify
+from train.checkpoint import load_checkpoint
+from train.data import load_mnist
+from train.errors import TrainingError
+from train.evaluate import Score
+from train.loop import build_model, load_weights
+from train.model import NETWORKS, Recognizer, cost
+from train.settings import Settings
+
+MAX_BATCH_SIZE = 256
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Returns the exit status; what goes wrong is one line on stderr."""
+    options = build_parser().parse_args(arguments)
+    try:
+        run(options)
+    except (TrainingError, OSError) as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted: nothing was published", file=sys.stderr)
+        return 130
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m export", description="Publish a checkpoint as an ONNX model.")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="what training wrote: runs/.../best.pt")
+    parser.add_argument("--name", default="digits", help="the model's name (default: digits)")
+    parser.add_argument("--version", default="1", help="the model's version, a whole number (default: 1)")
+    parser.add_argument("--models", type=Path, default=Path("models"), help="the model repository (default: models)")
+    parser.add_argument("--data", type=Path, help="folder with MNIST (default: $DIGITSERVE_DATA, else a cache folder)")
+    parser.add_argument("--force", action="store_true", help="replace a version that is published already")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Load, export, verify, measure, publish: each step raises, and nothing is written before the last."""
+    check_target(options.models, options.name, options.version, force=options.force)
+    checkpoint = load_checkpoint(options.checkpoint)
+    model, settings = restore(checkpoint)
+    data = load_mnist(options.data)
+    temperature = float(checkpoint["calibration"]["temperature"])
+    exported = to_onnx(model, temperature, NETWORKS[settings.network].side)
+    difference = verify(model, temperature, exported, data.test.images)
+    print(f"verified: probabilities within {difference.probabilities:.1g} of torch, evidence {difference.evidence:.1g}")
+    found = Graph(exported).score(data.test.images, data.test.labels)
+    print(f"test set, in onnxruntime: {found}")
+    card = describe(options, checkpoint, settings, found)
+    target = publish(options.models, options.name, options.version, model=serialize(exported), card=card, force=options.force)
+    print(f"published {target}")
+
+
+def restore(checkpoint: dict[str, Any]) -> tuple[Recognizer, Settings]:
+    """The averaged network that a checkpoint holds."""
+    settings = Settings.from_dict(checkpoint["settings"])
+    model = build_model(settings, len(checkpoint["class_names"]))
+    load_weights(model, checkpoint["ema"])
+    return model.eval(), settings
+
+
+def serialize(model: onnx.ModelProto) -> bytes:
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)
+
+
+def describe(options: argparse.Namespace, checkpoint: dict[str, Any], settings: Settings, found: Score) -> dict[str, Any]:
+    """The model's card: what the server needs, what it is worth, and where it comes from."""
+    network = NETWORKS[settings.network]
+    spent = cost(network, len(checkpoint["class_names"]))
+    return {
+        "description": f"Handwritten digits 0 to 9, trained on MNIST (network {network.name}).",
+        "labels": ["stable"],
+        "class_names": checkpoint["class_names"],
+        "input": {"height": network.side, "width": network.side},
+        "max_batch_size": MAX_BATCH_SIZE,
+        "opset": OPSET,
+        "multiply_adds": spent.multiply_adds,
+        "parameters": spent.parameters,
+        "threshold": checkpoint["calibration"]["threshold"],
+        "metrics": {
+            "dataset": "MNIST test",
+            "n": found.n,
+            "accuracy": found.accuracy,
+            "interval_95": list(found.interval_95),
+            "errors": found.errors,
+        },
+        "training": training_card(checkpoint, settings),
+        "export": {"command": _command(options), "date": date.today().isoformat()},
+    }
+
+
+def training_card(checkpoint: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    source = checkpoint["provenance"]
+    return {
+        "command": settings.command(),
+        "commit": source["commit"],
+        "dirty": source["dirty"],
+        "seed": settings.seed,
+        "epochs": settings.epochs,
+        "minutes": round(checkpoint["minutes"], 1),
+        "device": source["device"],
+        "versions": source["versions"],
+    }
+
+
+def _command(options: argparse.Namespace) -> str:
+    """The command without this machine's paths."""
+    return f"python -m export --checkpoint {options.checkpoint.name} --name {options.name} --version {options.version}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

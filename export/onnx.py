@@ -1,0 +1,100 @@
+"""A checkpoint becomes an ONNX model that is as small as it can be.
+
+The graph's contract: input `image` uint8 [batch, height, width]; outputs `probabilities` float32 [batch, classes] and
+`evidence` float32 [batch, classes, h, w], whose mean over places is what softmax takes. Whatever can be multiplied
+into a weight beforehand is: the scaling of pixels to 0..1 into the first convolution, batch norm into each
+convolution, the calibration temperature and the linear layer's bias into the evidence.
+"""
+
+from __future__ import annotations
+
+import warnings
+from copy import deepcopy
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from train.model import Convolution, Recognizer
+
+OPSET = 18
+INPUT, OUTPUTS = "image", ("probabilities", "evidence")
+
+
+class Served(nn.Module):
+    """A recognizer as it is served: pixels (batch, h, w) uint8 to probabilities and evidence, all folded."""
+
+    def __init__(self, model: Recognizer, temperature: float) -> None:
+        super().__init__()
+        self.features = fold_batch_norm(model.features)
+        scale_first_convolution(self.features, 1 / 255)
+        self.head = evidence_head(model.classifier, temperature)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        evidence = self.head(self.features(image.float().unsqueeze(1)))
+        return evidence.mean((2, 3)).softmax(1), evidence
+
+
+def fold_batch_norm(features: nn.Sequential) -> nn.Sequential:
+    """A copy with each batch norm multiplied into the convolution before it."""
+    folded = deepcopy(features).eval()
+    for module in folded.modules():
+        if isinstance(module, Convolution):
+            conv, norm = module
+            assert isinstance(conv, nn.Conv2d)
+            assert isinstance(norm, nn.BatchNorm2d)
+            module[0], module[1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+    return folded
+
+
+def scale_first_convolution(features: nn.Sequential, factor: float) -> None:
+    """Let the first convolution take input that is 1 / factor as large. Exact, since its padding is 0 either way."""
+    first = next(module for module in features.modules() if isinstance(module, nn.Conv2d))
+    with torch.no_grad():
+        first.weight.mul_(factor)
+
+
+def evidence_head(classifier: nn.Linear, temperature: float) -> nn.Conv2d:
+    """The linear layer at every place, divided by the temperature."""
+    head = nn.Conv2d(classifier.in_features, classifier.out_features, 1)
+    with torch.no_grad():
+        head.weight.copy_(classifier.weight[:, :, None, None] / temperature)
+        head.bias.copy_(classifier.bias / temperature)  # type: ignore[union-attr]
+    return head
+
+
+def to_onnx(model: Recognizer, temperature: float, side: int) -> onnx.ModelProto:
+    """Export one network; the batch size is left open, and the weights lie in the file itself."""
+    served = Served(model, temperature).eval().requires_grad_(False)
+    example = torch.zeros(2, side, side, dtype=torch.uint8)
+    batch = torch.export.Dim("batch", min=1, max=65536)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns about its own use of PyTorch
+        program = torch.onnx.export(
+            served,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            dynamic_shapes=({0: batch},),
+            verbose=False,
+        )
+    assert program is not None
+    return strip(program.model_proto)
+
+
+def strip(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Take out what is not needed to run it: the exporter notes source paths and stack traces of this machine."""
+    graph = model.graph
+    items: list[Any] = [*graph.node, *graph.input, *graph.output, *graph.initializer]
+    for item in items:
+        item.doc_string = ""
+        del item.metadata_props[:]
+    del graph.value_info[:], graph.metadata_props[:], model.metadata_props[:]
+    model.doc_string = graph.doc_string = ""
+    model.producer_name, model.producer_version = "digitserve", ""
+    graph.name = "recognizer"
+    return model

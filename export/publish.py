@@ -1,0 +1,69 @@
+"""Write one version into the model repository, models/<name>/<version>/, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from train.errors import TrainingError
+
+MODEL, CARD = "model.onnx", "model.json"
+
+
+class PublishError(TrainingError):
+    """The version exists already, has a bad name, or can't be written."""
+
+
+def publish(models: Path, name: str, version: str, *, model: bytes, card: dict[str, Any], force: bool = False) -> Path:
+    """Publish a model with its card, completed by name, version, checksum and size. Returns the version's folder.
+
+    Raises:
+        PublishError: it is there already and `force` is not set, or it can't be written; nothing has changed then.
+    """
+    target = check_target(models, name, version, force=force)
+    checked = {"sha256": hashlib.sha256(model).hexdigest(), "size_bytes": len(model)}
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{version}-", dir=target.parent))
+        try:
+            (folder / MODEL).write_bytes(model)
+            content = json.dumps({"name": name, "version": version, **card, **checked}, indent=2, ensure_ascii=False)
+            (folder / CARD).write_text(content + "\n", encoding="utf-8")
+            folder.chmod(0o755)
+            _replace(folder, target)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        raise PublishError(f"cannot write {target}: {error.strerror or error}") from error
+    return target
+
+
+def check_target(models: Path, name: str, version: str, *, force: bool = False) -> Path:
+    """The folder that a version would lie in; raises PublishError where it may not be written."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+        raise PublishError(f"model name {name!r}: only lower-case letters, digits, - and _ are allowed")
+    if not re.fullmatch(r"[1-9][0-9]*", version):
+        raise PublishError(f"model version {version!r}: it must be a whole number from 1 on")
+    target = models / name / version
+    if target.exists() and not force:
+        raise PublishError(f"{target} is published already; choose another --version, or --force to replace it")
+    return target
+
+
+def _replace(folder: Path, target: Path) -> None:
+    """Move the new folder into place. A folder can't be renamed onto a full one: the old version steps aside first."""
+    aside = folder.with_name(f"{folder.name}-old")
+    if target.exists():
+        target.rename(aside)
+    try:
+        folder.rename(target)
+    except OSError:
+        if aside.exists():
+            aside.rename(target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,62 @@
+"""What every test may ask for: marks by folder, MNIST, the shipped models, and real server processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.mnist import Digits, find_raw, read_digits
+from tests.server_process import ROOT, ServerProcess
+
+TESTS = Path(__file__).parent
+KINDS = ("unit", "contract", "e2e")
+
+StartServer = Callable[..., ServerProcess]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test's folder is its mark, so that nobody has to remember it."""
+    for item in items:
+        if item.path.is_relative_to(TESTS):
+            kind = item.path.relative_to(TESTS).parts[0]
+            if kind in KINDS:
+                item.add_marker(kind)
+
+
+@pytest.fixture(scope="session")
+def mnist_test() -> Digits:
+    """MNIST's test set: 10,000 images and labels."""
+    folder = os.environ.get("DIGITSERVE_DATA")
+    if not folder:
+        pytest.skip("DIGITSERVE_DATA is not set: it names the folder that holds MNIST/raw")
+    raw = find_raw(Path(folder))
+    if raw is None:
+        pytest.skip(f"no MNIST test set in {folder}: expected MNIST/raw/t10k-images-idx3-ubyte, with .gz or without")
+    return read_digits(raw)
+
+
+@pytest.fixture(scope="session")
+def models_folder() -> Path:
+    """The model repository under test: the one that ships, or the one that the server's own variable names."""
+    return Path(os.environ.get("DIGITSERVE_MODELS", ROOT / "models"))
+
+
+@pytest.fixture(scope="session")
+def start_server(models_folder: Path) -> Iterator[StartServer]:
+    """Starts a server of its own with further flags. It must have drained with status 0 at the latest by the session's end."""
+    with ExitStack() as stack:
+
+        def start(*flags: str, models: Path = models_folder) -> ServerProcess:
+            return stack.enter_context(ServerProcess("--port", "0", "--models", str(models), *flags))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def server(start_server: StartServer) -> ServerProcess:
+    """One server with default settings, shared by all tests that leave it as they found it."""
+    return start_server()

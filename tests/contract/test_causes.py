@@ -1,0 +1,194 @@
+"""What really happens in a call leads to the error that the contract names for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+
+import grpc
+import pytest
+from digitserve.v1 import recognizer_pb2 as pb
+
+from server.batcher import Images, Limits, Rows
+from tests.details import Failure, read_failure
+from tests.in_process import GatedModel, InProcess, serving, stamp
+
+
+def framed(number: int = 7, **options: Any) -> pb.RecognizeRequest:
+    raw = pb.RawImage(pixels=stamp(number), width=28, height=28)
+    return pb.RecognizeRequest(image=pb.Image(raw=raw), **{"layout": pb.LAYOUT_FRAMED, **options})
+
+
+def batch(*numbers: int, **options: Any) -> pb.RecognizeBatchRequest:
+    return pb.RecognizeBatchRequest(images=b"".join(map(stamp, numbers)), **options)
+
+
+async def failure_of(call: Awaitable[Any]) -> Failure:
+    with pytest.raises(grpc.RpcError) as caught:
+        await call
+    return read_failure(caught.value)
+
+
+BAD_REQUESTS = {
+    "no image": (pb.RecognizeRequest(), "INVALID_ARGUMENT", "image"),
+    "no content": (pb.RecognizeRequest(image=pb.Image()), "INVALID_ARGUMENT", "image"),
+    "no bytes": (pb.RecognizeRequest(image=pb.Image(encoded=b"")), "INVALID_ARGUMENT", "image.encoded"),
+    "unknown layout": (framed(layout=77), "INVALID_ARGUMENT", "layout"),
+    "unknown ink": (framed(ink=77), "INVALID_ARGUMENT", "ink"),
+    "line": (framed(layout=pb.LAYOUT_LINE), "UNIMPLEMENTED", "layout"),
+    "page": (framed(layout=pb.LAYOUT_PAGE), "UNIMPLEMENTED", "layout"),
+    "unknown model": (framed(model="letters"), "NOT_FOUND", "model"),
+    "unknown version": (framed(model="digits:9"), "NOT_FOUND", "model"),
+    "unknown label": (framed(model="digits@canary"), "NOT_FOUND", "model"),
+    "very long model": (framed(model="x" * 100_000), "NOT_FOUND", "model"),
+    "unprintable model": (framed(model="\0\r\n\x1b[31m" * 20), "NOT_FOUND", "model"),
+}
+
+BAD_BATCHES = {
+    "empty": (batch(), "INVALID_ARGUMENT", "images"),
+    "a byte short": (pb.RecognizeBatchRequest(images=bytes(783)), "INVALID_ARGUMENT", "images"),
+    "a byte long": (pb.RecognizeBatchRequest(images=bytes(785)), "INVALID_ARGUMENT", "images"),
+    "single": (batch(1, layout=pb.LAYOUT_SINGLE), "INVALID_ARGUMENT", "layout"),
+    "line": (batch(1, layout=pb.LAYOUT_LINE), "INVALID_ARGUMENT", "layout"),
+    "unknown layout": (batch(1, layout=77), "INVALID_ARGUMENT", "layout"),
+    "unknown model": (batch(1, model="letters"), "NOT_FOUND", "model"),
+}
+
+
+@pytest.mark.parametrize(("request_", "code", "field"), BAD_REQUESTS.values(), ids=list(BAD_REQUESTS))
+def test_a_bad_request(request_: pb.RecognizeRequest, code: str, field: str) -> None:
+    async def run() -> None:
+        async with serving() as here:
+            failure = await failure_of(here.stub.Recognize(request_))
+            assert (failure.code, failure.field) == (code, field)
+            streamed = [pb.RecognizeStreamRequest(request=request_, id=1), pb.RecognizeStreamRequest(request=framed(3), id=2)]
+            bad, good = [answer async for answer in here.stub.RecognizeStream(iter(streamed))]
+            assert (bad.error.code, bad.error.message, bad.error.field) == (failure.trailer_code, failure.message, field)
+            assert good.response.text == "3"
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("request_", "code", "field"), BAD_BATCHES.values(), ids=list(BAD_BATCHES))
+def test_a_bad_batch(request_: pb.RecognizeBatchRequest, code: str, field: str) -> None:
+    async def run() -> Failure:
+        async with serving() as here:
+            return await failure_of(here.stub.RecognizeBatch(request_))
+
+    failure = asyncio.run(run())
+    assert (failure.code, failure.field) == (code, field)
+
+
+def test_an_unknown_model_is_told_what_there_is() -> None:
+    async def run() -> Failure:
+        async with serving() as here:
+            return await failure_of(here.stub.Recognize(framed(model="letters")))
+
+    message = asyncio.run(run()).message
+    assert message == "no model 'letters' is served; there are: digits, digits:1, digits@stable"
+
+
+async def fill(here: InProcess, model: GatedModel, *waiting: pb.RecognizeBatchRequest) -> list[Any]:
+    """One image under way and these in the tray, all of them accepted."""
+    calls = [here.stub.RecognizeBatch(batch(1))]
+    await model.started()
+    for request in waiting:
+        before = here.batcher.waiting
+        calls.append(here.stub.RecognizeBatch(request))
+        while here.batcher.waiting == before:
+            await asyncio.sleep(0)  # no time passes: this only lets the server's side of the loop go on
+    return calls
+
+
+def test_a_full_tray_refuses_with_retry_info_and_keeps_what_it_has() -> None:
+    async def run() -> None:
+        model = GatedModel()
+        async with serving(model.run, Limits(max_queue_size=2)) as here:
+            calls = await fill(here, model, batch(2, 3))
+            failure = await failure_of(here.stub.Recognize(framed(4)))
+            assert (failure.code, failure.field) == ("RESOURCE_EXHAUSTED", "")
+            assert failure.retry_ms > 0
+            model.gate.set()
+            assert [list((await call).classes) for call in calls] == [[1], [2, 3]]
+
+    asyncio.run(run())
+
+
+def test_a_closed_batcher_is_unavailable() -> None:
+    async def run() -> None:
+        async with serving() as here:
+            await here.batcher.close()
+            failure = await failure_of(here.stub.Recognize(framed()))
+            assert (failure.code, failure.field, failure.retry_ms) == ("UNAVAILABLE", "", 0.0)
+
+    asyncio.run(run())
+
+
+def test_a_late_call_is_not_computed() -> None:
+    async def run() -> None:
+        model = GatedModel()
+        async with serving(model.run) as here:
+            (first,) = await fill(here, model)
+            late = await failure_of(here.stub.Recognize(framed(2), timeout=0.05))
+            assert late.code == "DEADLINE_EXCEEDED"
+            patient = here.stub.Recognize(framed(3), timeout=30)
+            model.gate.set()
+            assert ((await first).classes, (await patient).text) == ([1], "3")
+            assert model.batches == [[1], [3]]
+
+    asyncio.run(run())
+
+
+def test_a_cancelled_call_is_not_computed() -> None:
+    async def run() -> None:
+        model = GatedModel()
+        async with serving(model.run) as here:
+            first, gone, kept = await fill(here, model, batch(2, 4), batch(3))
+            gone.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await gone
+            await here.stub.ListModels(pb.ListModelsRequest())  # behind the cancellation, on the same connection
+            model.gate.set()
+            assert ((await first).classes, (await kept).classes) == ([1], [3])
+            assert model.batches == [[1], [3]]
+
+    asyncio.run(run())
+
+
+def test_a_cancelled_stream_takes_its_requests_along() -> None:
+    async def run() -> None:
+        model = GatedModel()
+        async with serving(model.run) as here:
+            first, kept = await fill(here, model, batch(3))
+            streamed = [pb.RecognizeStreamRequest(request=framed(2), id=number) for number in range(20)]
+            gone = here.stub.RecognizeStream(iter(streamed))
+            while here.batcher.waiting < 21:
+                await asyncio.sleep(0)
+            gone.cancel()
+            await here.stub.ListModels(pb.ListModelsRequest())  # behind the cancellation, on the same connection
+            model.gate.set()
+            assert ((await first).classes, (await kept).classes) == ([1], [3])
+            assert model.batches == [[1], [3]]
+
+    asyncio.run(run())
+
+
+def test_a_failing_batch_is_internal_for_its_members_alone(caplog: pytest.LogCaptureFixture) -> None:
+    def run_or_fail(images: Images) -> Rows:
+        if images[0, 0, 0] == 13:
+            raise MemoryError("device memory at 0xdeadbeef")
+        return GatedModel.run(open_model, images)
+
+    open_model = GatedModel()
+    open_model.gate.set()
+
+    async def run() -> None:
+        async with serving(run_or_fail) as here:
+            failure = await failure_of(here.stub.Recognize(framed(13)))
+            assert failure.code == "INTERNAL"
+            assert b"0xdeadbeef" not in failure.message.encode() + failure.trailer
+            assert (await here.stub.Recognize(framed(4))).text == "4"
+
+    asyncio.run(run())
+    assert "0xdeadbeef" in caplog.text

@@ -1,0 +1,174 @@
+"""Promise: SIGTERM loses nothing. What was accepted is answered, what comes too late is told to go elsewhere, nobody hangs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import grpc
+import pytest
+from digitserve.v1 import recognizer_pb2 as pb
+from digitserve.v1.recognizer_pb2_grpc import RecognizerStub
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from tests.conftest import StartServer
+from tests.e2e.conftest import Reference
+from tests.mnist import Digits
+from tests.server_process import ServerProcess
+
+WORKERS = 32
+HANG_S = 30.0
+PATIENCE_S = 15.0  # well under the default grace: who ends sooner did not wait for it to run out
+
+
+class Load:
+    """Workers that call one after another until the server sends them away, and what became of every call."""
+
+    def __init__(self, stub: Any, digits: Digits, reference: Reference) -> None:
+        self.stub = stub
+        self.images = digits.images
+        self.labels = reference.labels
+        self.told = asyncio.Event()  # health said NOT_SERVING
+        self.flowing = asyncio.Event()
+        self.ends: Counter[tuple[str, str]] = Counter()
+
+    async def work(self, number: int) -> None:
+        while not self.ends["UNAVAILABLE", "after"] and not self.ends["UNAVAILABLE", "before"]:
+            begun = "after" if self.told.is_set() else "before"
+            self.ends[await self.call(number), begun] += 1
+            number = (number + WORKERS) % len(self.images)
+            if self.ends["right", begun] > 200:
+                self.flowing.set()
+
+    async def call(self, number: int) -> str:
+        raw = pb.RawImage(pixels=self.images[number].tobytes(), width=28, height=28)
+        try:
+            answer = await self.stub.Recognize(pb.RecognizeRequest(image=pb.Image(raw=raw)), timeout=HANG_S)
+        except grpc.aio.AioRpcError as error:
+            return str(error.code().name)
+        return "right" if answer.text == self.labels[number] else "wrong"
+
+    async def watch(self, channel: grpc.aio.Channel) -> list[int | str]:
+        seen: list[int | str] = []
+        try:
+            async for answer in HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=HANG_S):
+                seen.append(answer.status)
+                if answer.status == health_pb2.HealthCheckResponse.NOT_SERVING:
+                    self.told.set()
+        except grpc.aio.AioRpcError as error:
+            seen.append(error.code().name)
+        return seen
+
+
+async def drain_under_load(server: ServerProcess, digits: Digits, reference: Reference) -> tuple[Load, list[int | str]]:
+    # Without retries: a client that repeats its calls would hide what the server loses.
+    options = [("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(server.address, options) as channel:
+        load = Load(RecognizerStub(channel), digits, reference)  # type: ignore[no-untyped-call]
+        watching = asyncio.create_task(load.watch(channel))
+        workers = [asyncio.create_task(load.work(number)) for number in range(WORKERS)]
+        await load.flowing.wait()
+        server.terminate()
+        await asyncio.wait_for(asyncio.gather(*workers), HANG_S)
+        return load, await watching
+
+
+def test_nothing_is_lost_under_load(start_server: StartServer, mnist_test: Digits, reference: Reference) -> None:
+    server = start_server("--drain-delay-s", "0.5")
+    load, seen = asyncio.run(drain_under_load(server, mnist_test, reference))
+    assert server.wait(PATIENCE_S) == 0
+    response = health_pb2.HealthCheckResponse
+    assert seen == [response.SERVING, response.NOT_SERVING, "UNAVAILABLE"]
+    assert {end for end, _ in load.ends} <= {"right", "UNAVAILABLE"}, "no other end is allowed"
+    assert load.ends["UNAVAILABLE", "before"] == 0, "a call begun before NOT_SERVING was lost"
+    assert load.ends["right", "after"] > 0, "during drain_delay calls are still answered"
+
+
+def test_without_a_delay_every_call_ends_and_none_wrongly(
+    start_server: StartServer, mnist_test: Digits, reference: Reference
+) -> None:
+    server = start_server()
+    load, _ = asyncio.run(drain_under_load(server, mnist_test, reference))
+    assert server.wait(PATIENCE_S) == 0
+    assert {end for end, _ in load.ends} <= {"right", "UNAVAILABLE"}
+
+
+def test_what_waits_in_the_tray_is_answered(start_server: StartServer, mnist_test: Digits, reference: Reference) -> None:
+    server = start_server("--max-queue-delay-ms", "1000", "--drain-delay-s", "0.2")
+    stub = server.stub()
+    calls = [stub.RecognizeBatch.future(make_batch(mnist_test, number), timeout=HANG_S) for number in range(50)]
+    stub.ListModels(pb.ListModelsRequest(), timeout=HANG_S)  # behind them on the same connection: they have arrived
+    server.terminate()
+    assert [call.result().classes[0] for call in calls] == reference.probabilities[:50].argmax(axis=1).tolist()
+    assert server.wait(PATIENCE_S) == 0
+
+
+def make_batch(digits: Digits, number: int) -> pb.RecognizeBatchRequest:
+    return pb.RecognizeBatchRequest(images=digits.images[number].tobytes())
+
+
+def test_an_open_stream_is_served_to_its_end(start_server: StartServer, mnist_test: Digits, reference: Reference) -> None:
+    server = start_server()
+
+    async def run() -> list[str]:
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            call = RecognizerStub(channel).RecognizeStream(timeout=HANG_S)  # type: ignore[no-untyped-call]
+            texts = [await ask(call, mnist_test, 0)]
+            server.terminate()
+            await refused(server.address)
+            texts += [await ask(call, mnist_test, number) for number in range(1, 100)]
+            await call.done_writing()
+            assert await call.read() is grpc.aio.EOF
+            return texts
+
+    assert asyncio.run(run()) == reference.labels[:100]
+    assert server.wait(PATIENCE_S) == 0
+
+
+async def ask(call: Any, digits: Digits, number: int) -> str:
+    raw = pb.RawImage(pixels=digits.images[number].tobytes(), width=28, height=28)
+    request = pb.RecognizeRequest(image=pb.Image(raw=raw))
+    await call.write(pb.RecognizeStreamRequest(request=request, id=number))
+    answer = await call.read()
+    assert answer.id == number
+    return str(answer.response.text)
+
+
+async def refused(address: str) -> None:
+    """Returns once the server takes no new calls: it has begun to stop."""
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
+    async with grpc.aio.insecure_channel(address, options) as channel:
+        stub = HealthStub(channel)
+        code = grpc.StatusCode.OK
+        while code is grpc.StatusCode.OK:
+            code = await stub.Check(health_pb2.HealthCheckRequest(), timeout=HANG_S).code()
+        assert code is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("grace_s", ["0.2"])
+def test_who_never_ends_is_cut_off_after_the_grace(start_server: StartServer, mnist_test: Digits, grace_s: str) -> None:
+    server = start_server("--drain-grace-s", grace_s)
+
+    async def run() -> None:
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            call = RecognizerStub(channel).RecognizeStream(timeout=HANG_S)  # type: ignore[no-untyped-call]
+            await ask(call, mnist_test, 0)
+            server.terminate()
+            with pytest.raises((grpc.RpcError, asyncio.CancelledError)):
+                await call.read()
+
+    asyncio.run(run())
+    assert server.wait(PATIENCE_S) == 0
+
+
+def test_a_second_sigterm_changes_nothing(start_server: StartServer, mnist_test: Digits) -> None:
+    server = start_server("--drain-delay-s", "0.3")
+    health = server.health_stub()
+    watching = health.Watch(health_pb2.HealthCheckRequest(), timeout=HANG_S)
+    assert next(watching).status == health_pb2.HealthCheckResponse.SERVING
+    server.terminate()
+    assert next(watching).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    server.terminate()
+    assert server.wait(PATIENCE_S) == 0

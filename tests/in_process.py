@@ -1,0 +1,99 @@
+"""The real servicer in a real grpc.aio server, in the test's own process, before a model that the test brings."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from digitserve.v1.recognizer_pb2_grpc import RecognizerStub
+
+from server.app import make_server
+from server.batcher import Batcher, Images, Limits, Rows, Run
+from server.config import Settings
+from server.health import HealthServicer
+from server.intake import Intake
+from server.repository import ModelCard, index_names
+from server.servicer import RecognizerServicer, Served
+
+CLASSES = 10
+CARD = ModelCard(
+    name="digits",
+    version="1",
+    path=Path("model.onnx"),
+    labels=("stable",),
+    class_names=tuple("0123456789"),
+    size=28,
+    max_batch_size=64,
+    threshold=0.5,
+    accuracy=0.99,
+    accuracy_n=10_000,
+    description="answers with the first pixel",
+)
+
+
+def stamp(number: int) -> bytes:
+    """A framed image whose right answer is `number`: see read_stamps()."""
+    return bytes([number]) + bytes([255]) * (28 * 28 - 1)
+
+
+def read_stamps(images: Images) -> Rows:
+    """A model that answers each image with its first pixel, quite sure."""
+    probabilities = np.full((len(images), CLASSES), 0.01, np.float32)
+    probabilities[np.arange(len(images)), images[:, 0, 0] % CLASSES] = 0.91
+    return probabilities, np.zeros((len(images), CLASSES, 7, 7), np.float32)
+
+
+class GatedModel:
+    """read_stamps() behind a gate: batches wait in the executor's thread until it opens."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.batches: list[list[int]] = []
+        self._started = threading.Semaphore(0)
+
+    def run(self, images: Images) -> Rows:
+        self.batches.append(images[:, 0, 0].tolist())
+        self._started.release()
+        assert self.gate.wait(30), "the gate was never opened"
+        return read_stamps(images)
+
+    async def started(self) -> None:
+        """Returns once a batch (another one, with each call) waits at the gate or has passed it."""
+        assert await asyncio.to_thread(self._started.acquire, timeout=30), "no batch has started"
+
+
+@dataclass
+class InProcess:
+    """A server that listens; `stub` calls it."""
+
+    address: str
+    stub: Any
+    channel: grpc.aio.Channel
+    batcher: Batcher
+    health: HealthServicer
+
+
+@asynccontextmanager
+async def serving(run: Run = read_stamps, limits: Limits | None = None, *, batcher: Any = None) -> AsyncIterator[InProcess]:
+    """Serves the model `run`; `batcher` may stand in for the real one."""
+    settings = Settings(port=0)
+    with ThreadPoolExecutor(4) as executor:
+        real = Batcher(run, limits or Limits(), executor)
+        models = {name: Served(card, batcher or real, "CPUExecutionProvider") for name, card in index_names([CARD]).items()}
+        intake = Intake(executor, max_pixels=settings.max_pixels, max_waiting=settings.max_decoding)
+        health = HealthServicer()
+        server = make_server(RecognizerServicer(models, intake, stream_window=settings.stream_window), health, settings)
+        address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        await server.start()
+        async with grpc.aio.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            yield InProcess(address, RecognizerStub(channel), channel, real, health)  # type: ignore[no-untyped-call]
+        await server.stop(None)
+        await real.close()

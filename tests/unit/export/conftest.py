@@ -1,0 +1,58 @@
+"""What the tests of export share: one small network with batch norms that do something, exported once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+from export.onnx import to_onnx
+from tests.unit.train.printed import printed_dataset, write_data_folder
+from train.model import Layer, Network, Recognizer
+
+NETWORK = Network("small", (Layer("conv", 8, 5, 2), Layer("separable", 16, 3, 2), Layer("separable", 16)))
+TEMPERATURE = 0.6
+
+
+@pytest.fixture(autouse=True)
+def one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One thread, and nothing read from or written to the real cache folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def model() -> Recognizer:
+    """As after training: batch norm has statistics of its own, and nothing is 0 or 1 by chance."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Recognizer(NETWORK).eval()
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.uniform_(module.weight, 0.5, 2)
+                nn.init.normal_(module.bias)
+                nn.init.normal_(module.running_mean)  # type: ignore[arg-type]
+                nn.init.uniform_(module.running_var, 0.5, 2)  # type: ignore[arg-type]
+    return network
+
+
+@pytest.fixture(scope="session")
+def exported(model: Recognizer) -> onnx.ModelProto:
+    return to_onnx(model, TEMPERATURE, side=28)
+
+
+@pytest.fixture(scope="session")
+def images() -> Tensor:
+    return printed_dataset().test.images
+
+
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data_folder(tmp_path_factory.mktemp("data"), printed_dataset())

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+
+import export.__main__ as command
+from export.verify import Graph
+from train.__main__ import main as train
+from train.checkpoint import load_checkpoint, save_checkpoint
+from train.data import load_mnist
+from train.model import NETWORKS, cost
+
+
+@pytest.fixture(scope="module")
+def checkpoint(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The best of a training run of one epoch."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        assert train(["--data", str(data_folder), "--output", str(folder), "--epochs", "1", "--device", "cpu"]) == 0
+    return folder / "best.pt"
+
+
+def export(checkpoint: Path, data: Path, models: Path, *more: str) -> int:
+    return command.main(["--checkpoint", str(checkpoint), "--data", str(data), "--models", str(models), *more])
+
+
+def test_from_checkpoint_to_repository(checkpoint: Path, data_folder: Path, tmp_path: Path) -> None:
+    assert export(checkpoint, data_folder, tmp_path / "models") == 0
+    folder = tmp_path / "models" / "digits" / "1"
+    card = json.loads((folder / "model.json").read_text())
+    assert card["class_names"] == list("0123456789")
+    assert card["input"] == {"height": 28, "width": 28}
+    assert card["labels"] == ["stable"]
+    assert card["max_batch_size"] == 256
+    assert 0 < card["threshold"] < 1
+    assert card["training"]["command"] == "python -m train --epochs 1 --seed 0"
+    assert card["multiply_adds"] == cost(NETWORKS[load_checkpoint(checkpoint)["settings"]["network"]]).multiply_adds
+    assert str(tmp_path) not in json.dumps(card)
+    test = load_mnist(data_folder).test
+    found = Graph((folder / "model.onnx").read_bytes()).score(test.images, test.labels)
+    assert (card["metrics"]["n"], card["metrics"]["errors"]) == (found.n, found.errors)
+    assert card["parameters"] == cost(NETWORKS[load_checkpoint(checkpoint)["settings"]["network"]]).parameters
+
+
+def test_a_published_version_is_refused_before_any_work(
+    tmp_path: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "digits" / "1").mkdir(parents=True)
+    assert export(tmp_path / "none.pt", data_folder, tmp_path) == 1
+    assert "is published already" in capsys.readouterr().err
+
+
+def test_an_export_that_differs_is_not_published(
+    checkpoint: Path,
+    data_folder: Path,
+    tmp_path: Path,
+    exported: onnx.ModelProto,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(command, "to_onnx", lambda *_: exported)
+    assert export(checkpoint, data_folder, tmp_path / "models") == 1
+    error = capsys.readouterr().err
+    assert "torch and onnxruntime differ" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_checkpoint_of_another_shape_is_one_clear_line(
+    checkpoint: Path, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = load_checkpoint(checkpoint)
+    content["ema"]["classifier.weight"] = torch.zeros(3, 5)
+    del content["format"]
+    save_checkpoint(tmp_path / "odd.pt", content)
+    assert export(tmp_path / "odd.pt", data_folder, tmp_path / "models") == 1
+    error = capsys.readouterr().err
+    assert "do not fit this network" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "models").exists()

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor
+
+from export.onnx import OPSET, fold_batch_norm, scale_first_convolution
+from export.verify import Graph
+from train.evaluate import as_input
+from train.model import Recognizer
+
+UINT8, FLOAT = onnx.TensorProto.UINT8, onnx.TensorProto.FLOAT
+
+
+def signature(values: object) -> list[tuple[str, int, list[str | int]]]:
+    return [
+        (value.name, value.type.tensor_type.elem_type, [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim])
+        for value in values  # type: ignore[attr-defined]
+    ]
+
+
+def test_the_contract_of_the_graph(exported: onnx.ModelProto) -> None:
+    assert signature(exported.graph.input) == [("image", UINT8, ["batch", 28, 28])]
+    assert signature(exported.graph.output) == [
+        ("probabilities", FLOAT, ["batch", 10]),
+        ("evidence", FLOAT, ["batch", 10, 7, 7]),
+    ]
+    assert [(opset.domain, opset.version) for opset in exported.opset_import] == [("", OPSET)]
+
+
+def test_only_work_is_left_in_the_graph(exported: onnx.ModelProto) -> None:
+    """No batch norm, no scaling, no copies: microseconds of every call."""
+    kinds = [node.op_type for node in exported.graph.node]
+    assert kinds == [
+        *["Cast", "Unsqueeze"],
+        *["Conv", "Relu"],
+        *["Conv", "Relu", "Conv", "Relu"],
+        *["Conv", "Relu", "Conv", "Add", "Relu"],
+        *["Conv", "ReduceMean", "Softmax"],
+    ]
+
+
+def test_one_file_without_a_trace_of_the_machine(exported: onnx.ModelProto) -> None:
+    content = exported.SerializeToString()
+    assert not any(tensor.external_data for tensor in exported.graph.initializer)
+    for trace in (str(Path(__file__).parents[3]), "site-packages", ".py", "torch"):
+        assert trace.encode() not in content
+
+
+def test_probabilities_are_the_softmax_of_the_mean_evidence(exported: onnx.ModelProto, images: Tensor) -> None:
+    probabilities, evidence = Graph(exported).run(images)
+    logits = torch.from_numpy(evidence.mean(axis=(2, 3)))
+    np.testing.assert_allclose(probabilities, logits.softmax(1).numpy(), atol=1e-5)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 40])
+def test_the_batch_size_changes_nothing(exported: onnx.ModelProto, images: Tensor, size: int) -> None:
+    graph = Graph(exported)
+    whole, part = graph.run(images), graph.run(images[:size])
+    np.testing.assert_allclose(part[0], whole[0][:size], atol=1e-5)
+    assert part[1].shape == (size, 10, 7, 7)
+
+
+def test_folding_changes_no_answer_and_not_the_model(model: Recognizer, images: Tensor) -> None:
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    folded = fold_batch_norm(model.features)
+    scale_first_convolution(folded, 1 / 255)
+    with torch.no_grad():
+        found, wanted = folded(images.float().unsqueeze(1)), model.features(as_input(images))
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export.publish import PublishError, publish
+
+CARD: dict[str, Any] = {"class_names": ["零", "一"], "threshold": 0.5}
+
+
+def put(models: Path, model: bytes = b"model", **options: Any) -> Path:
+    return publish(models, "digits", "1", model=model, card=CARD, **options)
+
+
+def test_model_and_card_lie_side_by_side(tmp_path: Path) -> None:
+    folder = put(tmp_path / "models")
+    assert folder == tmp_path / "models" / "digits" / "1"
+    assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.onnx"]
+    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    assert card == {
+        "name": "digits",
+        "version": "1",
+        **CARD,
+        "sha256": hashlib.sha256(b"model").hexdigest(),
+        "size_bytes": 5,
+    }
+
+
+def test_others_may_read_it(tmp_path: Path) -> None:
+    assert put(tmp_path).stat().st_mode & 0o777 == 0o755
+
+
+def test_a_published_version_is_not_replaced(tmp_path: Path) -> None:
+    put(tmp_path)
+    with pytest.raises(PublishError, match="is published already"):
+        put(tmp_path, b"another")
+    assert (tmp_path / "digits" / "1" / "model.onnx").read_bytes() == b"model"
+
+
+def test_unless_forced(tmp_path: Path) -> None:
+    put(tmp_path)
+    put(tmp_path, b"another", force=True)
+    assert (tmp_path / "digits" / "1" / "model.onnx").read_bytes() == b"another"
+    assert [path.name for path in (tmp_path / "digits").iterdir()] == ["1"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_failed_write_leaves_nothing_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    if force:
+        put(tmp_path)
+    before = sorted(tmp_path.glob("digits/*"))
+
+    def full_disk(path: Path, text: str, encoding: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full_disk)
+    with pytest.raises(PublishError, match="No space left on device"):
+        put(tmp_path, b"another", force=force)
+    assert sorted(tmp_path.glob("digits/*")) == before
+
+
+def test_a_failed_move_brings_the_old_version_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path)
+    rename = Path.rename
+
+    def stubborn(path: Path, target: Path) -> Path:
+        if path.name.startswith(".") and not path.name.endswith("-old"):
+            raise OSError(5, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", stubborn)
+    with pytest.raises(PublishError, match="Input/output error"):
+        put(tmp_path, b"another", force=True)
+    assert (tmp_path / "digits" / "1" / "model.onnx").read_bytes() == b"model"
+    assert [path.name for path in (tmp_path / "digits").iterdir()] == ["1"]
+
+
+@pytest.mark.parametrize(("name", "version"), [("../x", "1"), ("", "1"), ("Digits", "1"), ("digits", "0"), ("digits", "1/2")])
+def test_names_that_could_lead_elsewhere_are_refused(tmp_path: Path, name: str, version: str) -> None:
+    with pytest.raises(PublishError, match=r"model (name|version)"):
+        publish(tmp_path, name, version, model=b"", card=CARD)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from train.augment import Augmentation
+from train.data import Dataset
+from train.evaluate import as_input
+
+STILL = Augmentation(rotation_deg=0, scale=0, shear=0, shift_px=0, elastic_px=0)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def batch(digits: Dataset) -> Tensor:
+    return as_input(digits.train.images[:20])
+
+
+def test_shape_type_and_range_stay(batch: Tensor) -> None:
+    moved = Augmentation()(batch, generator())
+    assert moved.shape == batch.shape
+    assert moved.dtype == torch.float32
+    assert moved.min() >= 0
+    assert moved.max() <= 1
+
+
+def test_nothing_asked_nothing_moved(batch: Tensor) -> None:
+    assert torch.allclose(STILL(batch, generator()), batch, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [
+        Augmentation(rotation_deg=15, scale=0, shear=0, shift_px=0, elastic_px=0),
+        Augmentation(rotation_deg=0, scale=0.2, shear=0, shift_px=0, elastic_px=0),
+        Augmentation(rotation_deg=0, scale=0, shear=0.2, shift_px=0, elastic_px=0),
+        Augmentation(rotation_deg=0, scale=0, shear=0, shift_px=2, elastic_px=0),
+        Augmentation(rotation_deg=0, scale=0, shear=0, shift_px=0, elastic_px=1),
+    ],
+    ids=["rotation", "scale", "shear", "shift", "elastic"],
+)
+def test_each_image_moves_by_itself(batch: Tensor, augmentation: Augmentation) -> None:
+    same = batch[:1].expand(8, -1, -1, -1)
+    moved = augmentation(same, generator())
+    for row in range(1, 8):
+        assert not torch.allclose(moved[row], moved[0], atol=1e-3)
+
+
+def test_the_digit_is_still_the_digit(batch: Tensor) -> None:
+    """The ink neither leaves the frame nor fades: its amount stays, and so does most of its place."""
+    moved = Augmentation(shift_px=1)(batch, generator())
+    ink, moved_ink = batch.sum((1, 2, 3)), moved.sum((1, 2, 3))
+    assert ((moved_ink / ink) > 0.6).all()
+    assert ((moved_ink / ink) < 1.6).all()
+    blurred, moved_blurred = (torch.nn.functional.avg_pool2d(x, 7) for x in (batch, moved))
+    likeness = torch.nn.functional.cosine_similarity(blurred.flatten(1), moved_blurred.flatten(1))
+    assert likeness.min() > 0.8
+
+
+def test_shift_is_in_pixels() -> None:
+    dot = torch.zeros(200, 1, 28, 28)
+    dot[:, :, 14, 14] = 1
+    moved = Augmentation(rotation_deg=0, scale=0, shear=0, shift_px=3, elastic_px=0)(dot, generator())
+    rows = moved.sum(3).squeeze(1) @ torch.arange(28.0) / moved.sum((1, 2, 3))
+    assert (rows - 14).abs().max() == pytest.approx(3, abs=0.2)
+
+
+def test_the_generator_decides(batch: Tensor) -> None:
+    first, again, other = (Augmentation()(batch, generator(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import gzip
+import hashlib
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+from torchvision.datasets import MNIST
+
+from train.data import Dataset, cache_folder, load_mnist, prepare_mnist, split
+from train.errors import DataError
+
+
+def packed(folder: Path) -> dict[str, str]:
+    """Turn a data folder into one that holds only .gz files; returns their md5 sums."""
+    raw = folder / "MNIST" / "raw"
+    sums = {}
+    for path in sorted(raw.iterdir()):
+        content = gzip.compress(path.read_bytes(), mtime=0)
+        path.with_name(f"{path.name}.gz").write_bytes(content)
+        sums[f"{path.name}.gz"] = hashlib.md5(content).hexdigest()
+        path.unlink()
+    return sums
+
+
+def no_network(self: MNIST) -> None:
+    raise URLError("no network")
+
+
+def test_split_is_disjoint_complete_and_seeded() -> None:
+    first, again, other = split(1200, seed=3), split(1200, seed=3), split(1200, seed=4)
+    assert len(first.validation) == 100
+    assert torch.equal(torch.cat(first).sort().values, torch.arange(1200))
+    assert torch.equal(first.validation, again.validation)
+    assert not torch.equal(first.validation, other.validation)
+
+
+def test_five_thousand_of_mnist_are_held_out() -> None:
+    assert len(split(60_000, seed=0).validation) == 5_000
+
+
+def test_reads_a_folder_that_torchvision_left(data_folder: Path, digits: Dataset) -> None:
+    found = load_mnist(data_folder)
+    assert torch.equal(found.train.images, digits.train.images)
+    assert torch.equal(found.test.labels, digits.test.labels)
+    assert found.class_names == tuple("0123456789")
+
+
+def test_the_environment_names_the_folder(data_folder: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIGITSERVE_DATA", str(data_folder))
+    assert len(load_mnist().train) == len(digits.train)
+
+
+def test_a_read_only_folder_of_archives_is_unpacked_into_the_cache(data_folder: Path, caches: Path) -> None:
+    archives = packed(data_folder)
+    before = sorted(data_folder.rglob("*"))
+    root = prepare_mnist(data_folder, archives)
+    assert root == caches
+    assert len(load_mnist(root).test) == 40
+    assert sorted(data_folder.rglob("*")) == before
+    assert not list(caches.rglob("*.part"))
+
+
+def test_a_damaged_archive_is_named_and_nothing_is_left(data_folder: Path, caches: Path) -> None:
+    archives = packed(data_folder)
+    broken = data_folder / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz"
+    broken.write_bytes(broken.read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte\.gz is damaged"):
+        prepare_mnist(data_folder, archives)
+    assert not (caches / "MNIST" / "raw" / "t10k-images-idx3-ubyte").exists()
+
+
+def test_a_damaged_file_is_one_clear_line(data_folder: Path) -> None:
+    images = data_folder / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:-100])
+    with pytest.raises(DataError, match="is damaged") as caught:
+        load_mnist(data_folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_absent_data_without_a_network_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MNIST, "download", no_network)
+    with pytest.raises(DataError, match=rf"no MNIST in {tmp_path}.*no network") as caught:
+        load_mnist(tmp_path / "nowhere")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_cache_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert cache_folder() == tmp_path / "cache" / "digitserve"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "digitserve"

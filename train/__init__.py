@@ -1,0 +1,1 @@
+"""Training: datasets, networks, one readable loop, evaluation."""

@@ -1,0 +1,175 @@
+"""`python -m train`: from images to a checkpoint.
+
+A run writes into a folder of its own, runs/<time>-<seed>:
+    settings.json    what was asked for, and where the code came from
+    metrics.jsonl    one line for each epoch
+    last.pt          the latest epoch: --resume continues from it exactly
+    best.pt          the best epoch by validation: what export takes
+    result.json      the test set's verdict on best.pt, looked at once, at the end
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from train.checkpoint import load_checkpoint
+from train.data import Dataset, cache_folder, load_mnist
+from train.errors import SettingsError, TrainingError
+from train.evaluate import confusion, predict, score
+from train.loop import Epoch, Trainer, build_model, load_weights
+from train.model import NETWORKS
+from train.reframe import load_reframed
+from train.settings import Settings
+
+INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
+FLAGS: tuple[tuple[str, type, str], ...] = (
+    ("network", str, f"one of: {', '.join(NETWORKS)}"),
+    ("epochs", int, "how often to go through the images"),
+    ("seed", int, "the same seed gives the same weights on the same machine"),
+    ("batch_size", int, "images a step"),
+    ("lr", float, "the peak of the learning rate's one cycle"),
+    ("limit", int, "use only the first so many training images"),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Returns the exit status; what goes wrong is one line on stderr."""
+    options = build_parser().parse_args(arguments)
+    run: Run | None = None
+    try:
+        run = Run(options)
+        run.train()
+        run.finish()
+    except (TrainingError, OSError) as error:
+        print(f"train: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\ninterrupted: {run.how_to_resume() if run else 'nothing was trained yet'}", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m train", description="Train a network to read handwritten digits.")
+    parser.add_argument("--data", type=Path, help="folder with MNIST (default: $DIGITSERVE_DATA, else a cache folder)")
+    parser.add_argument("--output", type=Path, help="the run's folder (default: runs/<time>-<seed>)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: a GPU when there is one)")
+    parser.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="continue a run exactly, with its own settings")
+    defaults = Settings()
+    for name, kind, text in FLAGS:
+        default = getattr(defaults, name)
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, type=kind, help=text if default is None else f"{text} (default: {default})")
+    return parser
+
+
+class Run:
+    """One call of the command: a trainer in its folder, and what is said to the person who waits."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        checkpoint = load_checkpoint(options.resume) if options.resume else None
+        self.settings = chosen_settings(options, checkpoint)
+        self.device = choose_device(options.device)
+        self.folder = options.resume.parent if options.resume else options.output or _new_folder(self.settings.seed)
+        if checkpoint is None:
+            refuse_used(self.folder)
+        self.dataset = limited(load_mnist(options.data), self.settings.limit)
+        reframed = load_reframed(self.dataset.train.images, cache_folder()) if self.settings.reframed_share else None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.trainer = Trainer(self.settings, self.dataset, reframed, folder=self.folder, device=self.device)
+        if checkpoint:
+            self.trainer.restore(checkpoint)
+        self._describe()
+
+    def _describe(self) -> None:
+        command = self.settings.command()
+        about = {"command": command, "settings": self.settings.to_dict(), **self.trainer.provenance}
+        _write_json(self.folder / "settings.json", about)
+        print(f"{command}  on {about['device']}, into {self.folder}")
+
+    def train(self) -> None:
+        for epoch in self.trainer.run():
+            print(describe(epoch, self.settings.epochs), flush=True)
+
+    def finish(self) -> None:
+        """Look at the test set, once, with the weights that validation chose."""
+        best = load_checkpoint(self.folder / "best.pt")
+        model = build_model(self.settings, len(self.dataset.class_names))
+        load_weights(model, best["ema"])
+        test = self.dataset.test
+        logits = predict(model.to(self.device), test.images, device=self.device)
+        found = score(logits, test.labels)
+        result = {**asdict(found), "accuracy": found.accuracy, "interval_95": list(found.interval_95)}
+        rest = {"epoch": best["epoch"], "minutes": self.trainer.minutes}
+        _write_json(self.folder / "result.json", {**result, **rest, "confusion": confusion(logits, test.labels).tolist()})
+        print(f"test set: {found}; epoch {best['epoch']} of {self.settings.epochs}, {self.trainer.minutes:.1f} minutes")
+        print(f"to export it: python -m export --checkpoint {self.folder / 'best.pt'}")
+
+    def how_to_resume(self) -> str:
+        last = self.folder / "last.pt"
+        if not last.exists():
+            return "no epoch was finished, so there is nothing to resume"
+        epoch = load_checkpoint(last)["epoch"]
+        return f"epoch {epoch} is safe in {last}; to go on: python -m train --resume {last}"
+
+
+def chosen_settings(options: argparse.Namespace, checkpoint: dict[str, Any] | None) -> Settings:
+    """The defaults with what the command line changes; a resumed run keeps its own, since exactness is its promise."""
+    given = {name: getattr(options, name) for name, _, _ in FLAGS if getattr(options, name) is not None}
+    if checkpoint is None:
+        return replace(Settings(), **given)
+    if given or options.output:
+        named = [f"--{name.replace('_', '-')}" for name in (*given, *(["output"] if options.output else []))]
+        raise SettingsError(f"{', '.join(named)} cannot go with --resume: a resumed run keeps its own settings")
+    return Settings.from_dict(checkpoint["settings"])
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that was asked for; `auto` takes CUDA when there is a GPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda"):
+        raise SettingsError(f"device {name!r} is unknown; there are: cpu, cuda, auto")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("--device cuda: PyTorch sees no GPU here")
+    return torch.device(name)
+
+
+def limited(dataset: Dataset, limit: int | None) -> Dataset:
+    kept = torch.arange(len(dataset.train))[:limit]
+    return dataset if limit is None else dataset._replace(train=dataset.train.take(kept))
+
+
+def describe(epoch: Epoch, epochs: int) -> str:
+    return (
+        f"epoch {epoch.number:>{len(str(epochs))}}/{epochs}  loss {epoch.loss:.4f}  accuracy {epoch.accuracy:.2%}"
+        f"  validation {epoch.validation.accuracy:.2%}  {epoch.seconds:.1f} s"
+    )
+
+
+def _new_folder(seed: int) -> Path:
+    return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{seed}"
+
+
+def refuse_used(folder: Path) -> None:
+    if (folder / "last.pt").exists():
+        raise SettingsError(f"{folder} holds a run already; to continue it: --resume {folder / 'last.pt'}")
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    partial.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

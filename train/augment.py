@@ -1,0 +1,53 @@
+"""Augmentation on the batch, in torch: every image gets its own rotation, scale, shear, shift and elastic wobble.
+
+All randomness is drawn from one generator on the CPU, so that a run continues exactly from a checkpoint and looks the
+same on every device; only the drawn numbers (a few per image) travel to the device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name that everybody knows it by
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far an image may be moved: the most in either direction, drawn evenly. 0 everywhere changes nothing."""
+
+    rotation_deg: float = 10.0
+    scale: float = 0.12  # 0.12: from 1 / 1.12 to 1.12 of its size, each axis on its own
+    shear: float = 0.15  # pixels sideways per pixel down
+    shift_px: float = 1.5
+    elastic_px: float = 0.8  # standard deviation of the wobble at its knots
+    elastic_knots: int = 6  # knots a side; between them the wobble is smooth
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Move the ink of each image: (batch, 1, h, w) float32 in 0..1 -> the same shape and range."""
+        batch, _, height, width = images.shape
+        theta = self._affine(batch, generator, width).to(images.device, non_blocking=True)
+        grid = F.affine_grid(theta, [batch, 1, height, width], align_corners=False)
+        if self.elastic_px:
+            grid = grid + self._wobble(batch, generator, height, width, images.device)
+        return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+    def _affine(self, batch: int, generator: torch.Generator, width: int) -> Tensor:
+        """Where each output pixel looks in the input: (batch, 2, 3), in grid_sample's units (-1..1 across the image)."""
+        draw = torch.rand(batch, 6, generator=generator) * 2 - 1
+        angle = torch.deg2rad(draw[:, 0] * self.rotation_deg)
+        wide, high = ((1 + self.scale) ** draw[:, 1:3]).unbind(1)
+        shear = draw[:, 3] * self.shear
+        cos, sin = angle.cos(), angle.sin()
+        shift = draw[:, 4:6] * (self.shift_px * 2 / width)
+        top = torch.stack((cos * wide, (cos * shear - sin) * high, shift[:, 0]), 1)
+        bottom = torch.stack((sin * wide, (sin * shear + cos) * high, shift[:, 1]), 1)
+        return torch.stack((top, bottom), 1)
+
+    def _wobble(self, batch: int, generator: torch.Generator, height: int, width: int, device: torch.device) -> Tensor:
+        """A smooth displacement of every place: (batch, h, w, 2), in the units of grid_sample."""
+        knots = torch.randn(batch, 2, self.elastic_knots, self.elastic_knots, generator=generator)
+        strength = torch.rand(batch, 1, 1, 1, generator=generator) * (self.elastic_px * 2 / width)
+        field = (knots * strength).to(device, non_blocking=True)
+        return F.interpolate(field, (height, width), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)

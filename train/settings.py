@@ -1,0 +1,61 @@
+"""Everything that decides a run's result, in one value. It travels in the checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from train.augment import Augmentation
+from train.errors import CheckpointError, SettingsError
+from train.model import DEFAULT_NETWORK, NETWORKS
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one run; the defaults are the recipe of the models that ship."""
+
+    network: str = DEFAULT_NETWORK
+    epochs: int = 40
+    seed: int = 0
+    batch_size: int = 256
+    lr: float = 0.01  # the peak of the one-cycle schedule
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.05
+    clip_norm: float = 2.0
+    ema_decay: float = 0.998
+    reframed_share: float = 0.3  # of the images of an epoch, how many are seen as the server frames them
+    limit: int | None = None  # use only the first so many training images
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        if self.network not in NETWORKS:
+            raise SettingsError(f"network {self.network!r} is unknown; there are: {', '.join(NETWORKS)}")
+        for name in ("epochs", "batch_size", "lr"):
+            if not getattr(self, name) > 0:
+                raise SettingsError(f"{name} must be above 0, not {getattr(self, name)}")
+        if self.limit is not None and self.limit < 2:
+            raise SettingsError(f"limit must be at least 2 (one image is held out), not {self.limit}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and text, as they are stored."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> Settings:
+        """What `to_dict` stored.
+
+        Raises:
+            CheckpointError: it holds settings that this version does not know.
+        """
+        try:
+            return cls(**{**stored, "augmentation": Augmentation(**stored["augmentation"])})
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"settings of another version: {error}") from error
+
+    def command(self) -> str:
+        """The command that makes this run: what differs from the defaults, and the seed."""
+        default = Settings()
+        named = [f.name for f in fields(self) if f.name not in ("seed", "augmentation")]
+        changed = [(name, getattr(self, name)) for name in named if getattr(self, name) != getattr(default, name)]
+        flags = [f"--{name.replace('_', '-')} {value}" for name, value in [*changed, ("seed", self.seed)]]
+        return " ".join(["python -m train", *flags])
