@@ -44,9 +44,9 @@ GAP = Network(
     (
         Layer("conv", 16, kernel=5, stride=2),
         Layer("separable", 32),
-        Layer("separable", 96, stride=2),
-        Layer("separable", 96),
-        Layer("separable", 96),
+        Layer("separable", 96, kernel=5, stride=2),
+        Layer("separable", 96, kernel=5),
+        Layer("separable", 96, kernel=5),
     ),
 )
 NETWORKS: dict[str, Network] = {network.name: network for network in (GAP,)}

@@ -15,7 +15,7 @@ class Settings:
     """The settings of one run; the defaults are the recipe of the models that ship."""
 
     network: str = DEFAULT_NETWORK
-    epochs: int = 40
+    epochs: int = 70
     seed: int = 0
     batch_size: int = 256
     lr: float = 0.01  # the peak of the one-cycle schedule
@@ -23,7 +23,7 @@ class Settings:
     label_smoothing: float = 0.05
     clip_norm: float = 2.0
     ema_decay: float = 0.998
-    reframed_share: float = 0.3  # of the images of an epoch, how many are seen as the server frames them
+    reframed_share: float = 0.2  # of the images of an epoch, how many are seen as the server frames them
     limit: int | None = None  # use only the first so many training images
     augmentation: Augmentation = field(default_factory=Augmentation)
 
