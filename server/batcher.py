@@ -25,17 +25,13 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
-from server.errors import DeadlinePassed, Draining, InferenceFailed, InvalidRequest, NotReady, QueueFull
+from server.errors import DeadlinePassed, Draining, InferenceFailed, InvalidRequest, NotReady, QueueFull, RecognizerError
+from server.job import Answer, Images, Job, Piece, Rows, stack
 
 logger = logging.getLogger("digitserve.batcher")
 
-Images: TypeAlias = NDArray[np.uint8]
-Rows: TypeAlias = tuple[NDArray[np.float32], ...]
 Run: TypeAlias = Callable[[Images], Rows]
 
 
@@ -85,72 +81,6 @@ class Limits:
     max_failures: int = 3
 
 
-class Answer(NamedTuple):
-    """What a request gets. (A tuple, as one is made for each call: it is built in a third of a dataclass's time.)
-
-    Attributes:
-        rows: for each output of `run`, an array with one row for each image of the request.
-        queue_ms: from the request's arrival to the start of its first batch.
-        compute_ms: the time of its batch; of the slowest, if it was split.
-        batch_size: images in its batch; in the largest, if it was split.
-    """
-
-    rows: Rows
-    queue_ms: float
-    compute_ms: float
-    batch_size: int
-
-
-class _Job:
-    """One request's way through the tray. A large one leaves in several pieces."""
-
-    __slots__ = (
-        "arrived_at",
-        "batch_size",
-        "compute_s",
-        "deadline",
-        "future",
-        "images",
-        "parts",
-        "size",
-        "started_at",
-        "taken",
-    )
-
-    def __init__(self, images: Images, arrived_at: float, deadline: float | None, future: asyncio.Future[Answer]) -> None:
-        self.images = images
-        self.size = len(images)
-        self.arrived_at = arrived_at
-        self.deadline = deadline
-        self.future = future
-        self.taken = 0
-        self.started_at = arrived_at
-        self.compute_s = 0.0
-        self.batch_size = 0
-        self.parts: dict[int, Rows] = {}
-
-    def add(self, start: int, rows: Rows, compute_s: float, batch_size: int) -> None:
-        """Takes the rows of one piece, and answers the caller with the last of them."""
-        if self.future.done():
-            return
-        self.compute_s = max(self.compute_s, compute_s)
-        self.batch_size = max(self.batch_size, batch_size)
-        if len(rows[0]) < self.size:
-            self.parts[start] = rows
-            if sum(len(part[0]) for part in self.parts.values()) < self.size:
-                return
-            ordered = [self.parts[key] for key in sorted(self.parts)]
-            rows = tuple(np.concatenate(column) for column in zip(*ordered, strict=True))
-        queue_ms = (self.started_at - self.arrived_at) * 1e3
-        self.future.set_result(Answer(rows, queue_ms, self.compute_s * 1e3, self.batch_size))
-
-
-class _Piece(NamedTuple):
-    job: _Job
-    start: int
-    stop: int
-
-
 class Batcher:
     """Gathers requests into batches for `run`. Create and use it on the event loop's thread."""
 
@@ -178,7 +108,7 @@ class Batcher:
         self._executor = executor
         self._clock: Clock = clock or SystemClock()
         self._on_health = on_health
-        self._tray: deque[_Job] = deque()
+        self._tray: deque[Job] = deque()
         self._waiting = 0  # images in the tray
         self._free = limits.instances
         self._closed = False
@@ -191,6 +121,31 @@ class Batcher:
     def waiting(self) -> int:
         """Images in the tray."""
         return self._waiting
+
+    def answer_at_once(self, images: Images, *, deadline: float | None = None) -> Answer | None:
+        """Runs a small request here and now, if nobody waits and an instance is free; None if it has to go through the tray.
+
+        It is what the tray would do with a lone request, less a future and a round of the event loop, which cost a call more
+        than the network does (docs/decisions/0003-small-batches-inline.md).
+
+        Args:
+            images: as for submit().
+            deadline: as for submit().
+
+        Raises:
+            DeadlinePassed: the deadline has passed already.
+            InferenceFailed, NotReady: the batch failed.
+        """
+        limits = self._limits
+        if self._tray or not self._free or self._closed or len(images) > limits.inline_batch_size or limits.max_queue_delay_ms:
+            return None
+        if deadline is not None and self._clock.time() > deadline:
+            raise DeadlinePassed("the deadline passed before the request was computed")
+        result, compute_s = self._timed_run(images)
+        if isinstance(result, Exception):
+            raise self._note_failure(1, result)
+        self._note_success(compute_s, len(images))
+        return Answer(result, 0.0, compute_s * 1e3, len(images))
 
     def submit(self, images: Images, *, deadline: float | None = None) -> asyncio.Future[Answer]:
         """Lays a request into the tray.
@@ -212,7 +167,7 @@ class Batcher:
         if self._waiting + len(images) > self._limits.max_queue_size:
             self._make_room(len(images))  # or refuses
         future: asyncio.Future[Answer] = self._loop.create_future()
-        self._tray.append(_Job(images, self._clock.time(), deadline, future))
+        self._tray.append(Job(images, self._clock.time(), deadline, future))
         self._waiting += len(images)
         if self._free and not self._wake_scheduled:
             self._wake_scheduled = True
@@ -246,7 +201,7 @@ class Batcher:
             )
 
     @staticmethod
-    def _is_lost(job: _Job, now: float) -> bool:
+    def _is_lost(job: Job, now: float) -> bool:
         """Whether nobody waits for the job any more; a late caller is told so."""
         if job.future.done():
             return True
@@ -277,11 +232,11 @@ class Batcher:
         self._clock.call_at(due, self._wake)
         return True
 
-    def _gather(self) -> list[_Piece]:
+    def _gather(self) -> list[Piece]:
         """Takes the next batch out of the tray."""
         room = self._next_batch_size()
         now = self._clock.time()
-        pieces: list[_Piece] = []
+        pieces: list[Piece] = []
         while self._tray and room:
             job = self._tray[0]
             if self._is_lost(job, now):
@@ -291,7 +246,7 @@ class Batcher:
             if not job.taken:
                 job.started_at = now
             stop = min(job.size, job.taken + room)
-            pieces.append(_Piece(job, job.taken, stop))
+            pieces.append(Piece(job, job.taken, stop))
             room -= stop - job.taken
             self._waiting -= stop - job.taken
             job.taken = stop
@@ -306,9 +261,9 @@ class Batcher:
         share = -(-self._waiting // self._free)
         return min(limits.max_batch_size, max(share, limits.min_split_size))
 
-    def _dispatch(self, pieces: list[_Piece]) -> None:
+    def _dispatch(self, pieces: list[Piece]) -> None:
         """Runs a batch: a small one at once, a large one on an instance, while the loop goes on gathering."""
-        images = _stack(pieces)
+        images = stack(pieces)
         if len(images) <= self._limits.inline_batch_size:
             self._settle(pieces, *self._timed_run(images))
             return
@@ -328,42 +283,40 @@ class Batcher:
             return error, self._clock.time() - started_at
         return rows, self._clock.time() - started_at
 
-    def _land(self, pieces: list[_Piece], done: Future[tuple[Rows | Exception, float]]) -> None:
+    def _land(self, pieces: list[Piece], done: Future[tuple[Rows | Exception, float]]) -> None:
         self._free += 1
         self._settle(pieces, *done.result())
         self._wake()
 
-    def _settle(self, pieces: list[_Piece], result: Rows | Exception, compute_s: float) -> None:
+    def _settle(self, pieces: list[Piece], result: Rows | Exception, compute_s: float) -> None:
         """Gives every member of a batch its own."""
         if isinstance(result, Exception):
-            self._fail(pieces, result)
+            error = self._note_failure(len(pieces), result)
+            for piece in pieces:
+                if not piece.job.future.done():
+                    piece.job.future.set_exception(type(error)(error.message))
             return
-        if self._failures >= self._limits.max_failures:
-            self._on_health(True)
-        self._failures = 0
         size = len(result[0])
-        self._image_s += 0.1 * (compute_s / size - self._image_s)
+        self._note_success(compute_s, size)
         offset = 0
         for piece in pieces:
             end = offset + piece.stop - piece.start
             piece.job.add(piece.start, tuple([column[offset:end] for column in result]), compute_s, size)
             offset = end
 
-    def _fail(self, pieces: list[_Piece], error: Exception) -> None:
+    def _note_success(self, compute_s: float, size: int) -> None:
+        if self._failures >= self._limits.max_failures:
+            self._on_health(True)
+        self._failures = 0
+        self._image_s += 0.1 * (compute_s / size - self._image_s)
+
+    def _note_failure(self, requests: int, error: Exception) -> RecognizerError:
+        """Logs a failed batch under an id, which is all that its members are told."""
         self._failures += 1
         batch_id = secrets.token_hex(8)
-        logger.error("batch %s of %d requests failed (%d in a row)", batch_id, len(pieces), self._failures, exc_info=error)
+        logger.error("batch %s of %d requests failed (%d in a row)", batch_id, requests, self._failures, exc_info=error)
         if self._failures == self._limits.max_failures:
             self._on_health(False)
         # A model that keeps failing is a reason to ask another server, and that is what UNAVAILABLE tells a client to do.
         kind = NotReady if self._failures >= self._limits.max_failures else InferenceFailed
-        for piece in pieces:
-            if not piece.job.future.done():
-                piece.job.future.set_exception(kind(f"the model failed; the server's log knows it as batch {batch_id}"))
-
-
-def _stack(pieces: list[_Piece]) -> Images:
-    if len(pieces) == 1:
-        piece = pieces[0]
-        return piece.job.images[piece.start : piece.stop]
-    return np.concatenate([piece.job.images[piece.start : piece.stop] for piece in pieces])
+        return kind(f"the model failed; the server's log knows it as batch {batch_id}")

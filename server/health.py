@@ -7,7 +7,7 @@ stalled client would stall the drain), and forgets the other watchers when one l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
@@ -22,8 +22,14 @@ UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # generated without types
     """Says NOT_SERVING from its first moment, until it is told otherwise."""
 
-    def __init__(self) -> None:
-        self._statuses: dict[str, int] = {"": NOT_SERVING}
+    def __init__(self, *services: str) -> None:
+        """
+        Args:
+            services: names beside "" that stand for the server as a whole.
+        """
+        self._whole = ("", *services)
+        self._failing: set[str] = set()
+        self._statuses: dict[str, int] = dict.fromkeys(self._whole, NOT_SERVING)
         self._changed = asyncio.Event()
         self._draining = False
         self._closed = False
@@ -33,6 +39,14 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # g
         if not self._draining:
             self._statuses[name] = status
             self._tell()
+
+    def report(self, names: Sequence[str], *, healthy: bool) -> None:
+        """A model, by all its names, fails or is well again. The server as a whole is well if all its models are."""
+        self._failing = self._failing - {*names} if healthy else self._failing | {*names}
+        for name in names:
+            self.set(name, SERVING if healthy else NOT_SERVING)
+        for name in self._whole:
+            self.set(name, NOT_SERVING if self._failing else SERVING)
 
     def drain(self) -> None:
         """NOT_SERVING for every known name, for good: a model that recovers now is of no use to anybody."""

@@ -7,21 +7,43 @@ the event loop stays free. How many may wait there is bounded.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import functools
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from digitserve.v1 import recognizer_pb2 as pb
+from numpy.typing import NDArray
 
 from server.decode import Picture, decode, open_image
 from server.errors import InvalidImage, InvalidRequest, QueueFull, UnsupportedLayout
 from server.preprocess import Box, Framed, Ink, frame, is_framed, take_framed
 
 SMALL_PIXELS = 64 * 64  # up to this size, decoding and framing take well under a millisecond
+SMALL_BATCH = 256  # images: looking at so many takes about a millisecond
+SMALL_STRANGERS = 2  # framing one takes about as long
 MAX_RAW_SIDE = 65_535
+
+Images: TypeAlias = NDArray[np.uint8]
 
 _INKS: dict[int, Ink] = {pb.INK_UNSPECIFIED: Ink.AUTO, pb.INK_AUTO: Ink.AUTO, pb.INK_LIGHT: Ink.LIGHT, pb.INK_DARK: Ink.DARK}
 _READ = {pb.LAYOUT_UNSPECIFIED, pb.LAYOUT_AUTO, pb.LAYOUT_FRAMED, pb.LAYOUT_SINGLE}
+
+
+class FramedBatch(NamedTuple):
+    """A batch as the network sees it.
+
+    Attributes:
+        images: (n, size, size) uint8.
+        boxes: left, top, width, height of each image's character, one after another; empty if all came framed.
+    """
+
+    images: Images
+    boxes: list[int]
+
+
+Answered = TypeVar("Answered")
 
 
 class Intake:
@@ -51,6 +73,10 @@ class Intake:
             UnsupportedLayout: LINE or PAGE.
             QueueFull: too many large images wait already.
         """
+        if request.layout == pb.LAYOUT_FRAMED and request.ink <= pb.INK_LIGHT:
+            framed = _take_as_it_is(request.image.raw, size)
+            if framed is not None:
+                return framed
         layout, ink = read_layout(request.layout), read_ink(request.ink)
         kind = request.image.WhichOneof("content")
         if kind == "raw":
@@ -65,12 +91,30 @@ class Intake:
             return frame_picture(decode(opened), layout, ink, size)
         return self._on_thread(lambda: frame_picture(decode(opened), layout, ink, size))
 
-    async def _on_thread(self, work: object) -> Framed:
+    def take_batch(self, images: Images, layout: int) -> FramedBatch | Awaitable[FramedBatch]:
+        """Applies the layout to (n, size, size) uint8 images: FRAMED (and unspecified) passes them, AUTO looks at each.
+
+        Raises:
+            InvalidRequest: another layout.
+            QueueFull: too many wait for a thread.
+        """
+        if layout in (pb.LAYOUT_UNSPECIFIED, pb.LAYOUT_FRAMED):
+            return FramedBatch(images, [])
+        if layout != pb.LAYOUT_AUTO:
+            raise InvalidRequest("RecognizeBatch takes framed images: layout must be FRAMED or AUTO", field="layout")
+        if len(images) > SMALL_BATCH:
+            return self._on_thread(lambda: _frame_strangers(images))
+        strangers = is_framed(images).count(False)
+        if strangers > SMALL_STRANGERS:
+            return self._on_thread(lambda: _frame_strangers(images))
+        return _frame_strangers(images) if strangers else FramedBatch(images, [])
+
+    async def _on_thread(self, work: Callable[[], Answered]) -> Answered:
         if self._waiting >= self._max_waiting:
             raise QueueFull(f"{self._waiting} large images wait for their decoding already", retry_after_ms=100.0)
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, work)  # type: ignore[arg-type]
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
         finally:
             self._waiting -= 1
 
@@ -119,6 +163,39 @@ def _locate(framed: Framed, picture: Picture) -> Framed:
     left, top = int(box.left * x), int(box.top * y)
     right, bottom = round((box.left + box.width) * x), round((box.top + box.height) * y)
     return Framed(framed.pixels, Box(left, top, right - left, bottom - top), framed.blank)
+
+
+@functools.cache
+def _whole(size: int) -> tuple[bytes, Box]:
+    """What a blank frame looks like, and the box of a whole one."""
+    return bytes(size * size), Box(0, 0, size, size)
+
+
+def _take_as_it_is(raw: pb.RawImage, size: int) -> Framed | None:
+    """The short way for raw pixels that are framed already, which most calls of a service bring; None if they are not.
+
+    It repeats nothing of frame_picture() but its result, at a quarter of its cost.
+    """
+    pixels = raw.pixels
+    if len(pixels) != size * size or raw.width != size or raw.height != size:
+        return None
+    blank, box = _whole(size)
+    return Framed(np.frombuffer(pixels, np.uint8).reshape(size, size), box, pixels == blank)
+
+
+def _frame_strangers(images: Images) -> FramedBatch:
+    """Frames each image that is not framed."""
+    strangers = [index for index, framed in enumerate(is_framed(images)) if not framed]
+    if not strangers:
+        return FramedBatch(images, [])
+    size = images.shape[1]
+    images = images.copy()
+    boxes = [0, 0, size, size] * len(images)
+    for index in strangers:
+        framed = frame(images[index], size=size)
+        images[index] = framed.pixels
+        boxes[index * 4 : index * 4 + 4] = framed.box
+    return FramedBatch(images, boxes)
 
 
 def _read_raw(raw: pb.RawImage, max_pixels: int) -> Picture:

@@ -10,28 +10,39 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
 from digitserve.v1 import recognizer_pb2 as pb
 from digitserve.v1 import recognizer_pb2_grpc as pb_grpc
 
-from server.batcher import Answer, Batcher, Images
+from server.batcher import Batcher
 from server.errors import Draining, InvalidRequest
-from server.intake import Intake
-from server.preprocess import Framed, frame, is_framed
+from server.intake import FramedBatch, Intake
+from server.job import Answer, Images
+from server.preprocess import Box, Framed
 from server.repository import ModelCard, refuse_unknown
 from server.statuses import abort, answers_errors, to_error
 
 
-@dataclass(frozen=True, slots=True)
 class Served:
-    """A model that is loaded and ready."""
+    """A model that is loaded and ready.
 
-    card: ModelCard
-    batcher: Batcher
-    provider: str
+    Attributes:
+        blank_form: an answer of this model with all that does not depend on the image, to be copied and filled in.
+        whole_box: the box that `blank_form` holds already, that of a whole frame.
+    """
+
+    def __init__(self, card: ModelCard, batcher: Batcher, provider: str) -> None:
+        self.card = card
+        self.batcher = batcher
+        self.provider = provider
+        self.whole_box = Box(0, 0, card.size, card.size)
+        self.blank_form = pb.RecognizeResponse(
+            characters=(pb.Character(box=pb.Box(width=card.size, height=card.size)),),
+            model=pb.ModelVersion(name=card.name, version=card.version),
+            timing=pb.Timing(),
+        )
 
 
 class RecognizerServicer(pb_grpc.RecognizerServicer):
@@ -62,7 +73,7 @@ class RecognizerServicer(pb_grpc.RecognizerServicer):
     async def Recognize(self, request: pb.RecognizeRequest, context: Any) -> pb.RecognizeResponse:  # noqa: N802
         if self._refusing:
             self._send_away()
-        return await self._recognize(request, _read_deadline(context))
+        return await self._recognize(request, _read_deadline(context), at_once=True)
 
     @answers_errors
     async def RecognizeBatch(self, request: pb.RecognizeBatchRequest, context: Any) -> pb.RecognizeBatchResponse:  # noqa: N802
@@ -70,7 +81,8 @@ class RecognizerServicer(pb_grpc.RecognizerServicer):
             self._send_away()
         served = self._find(request.model)
         images = _unpack(request, served.card.size)
-        images, boxes = _frame_batch(images, request.layout)
+        framed = self._intake.take_batch(images, request.layout)
+        images, boxes = framed if isinstance(framed, FramedBatch) else await framed
         answer = await served.batcher.submit(images, deadline=_read_deadline(context))
         return _write_batch(served, images, boxes, answer, wants_probabilities=request.probabilities)
 
@@ -108,18 +120,21 @@ class RecognizerServicer(pb_grpc.RecognizerServicer):
 
     async def _answer_streamed(self, item: pb.RecognizeStreamRequest, deadline: float | None) -> pb.RecognizeStreamResponse:
         try:
-            return pb.RecognizeStreamResponse(id=item.id, response=await self._recognize(item.request, deadline))
+            return pb.RecognizeStreamResponse(id=item.id, response=await self._recognize(item.request, deadline, at_once=False))
         except Exception as error:
             return pb.RecognizeStreamResponse(id=item.id, error=to_error(error))
 
-    async def _recognize(self, request: pb.RecognizeRequest, deadline: float | None) -> pb.RecognizeResponse:
+    async def _recognize(self, request: pb.RecognizeRequest, deadline: float | None, *, at_once: bool) -> pb.RecognizeResponse:
         served = self._find(request.model)
         framed = self._intake.take(request, served.card.size)
         if not isinstance(framed, Framed):
             framed = await framed
         if framed.blank:
             return _write_blank(served, framed)
-        answer = await served.batcher.submit(framed.pixels[None], deadline=deadline)
+        images = framed.pixels[None]
+        answer = served.batcher.answer_at_once(images, deadline=deadline) if at_once else None
+        if answer is None:
+            answer = await served.batcher.submit(images, deadline=deadline)
         return _write(served, framed, answer, request)
 
     def _find(self, name: str) -> Served:
@@ -145,32 +160,14 @@ def _read_next(source: AsyncIterator[Any]) -> asyncio.Task[Any]:
 
 def _unpack(request: pb.RecognizeBatchRequest, size: int) -> Images:
     """The packed bytes as (n, size, size) uint8, without a copy."""
-    length, image_bytes = len(request.images), size * size
+    packed = request.images  # each look at this field copies it
+    length, image_bytes = len(packed), size * size
     if length == 0 or length % image_bytes:
         raise InvalidRequest(
             f"images holds {length} bytes, which is not one or more images of {size} x {size} = {image_bytes} bytes",
             field="images",
         )
-    return np.frombuffer(request.images, np.uint8).reshape(-1, size, size)
-
-
-def _frame_batch(images: Images, layout: int) -> tuple[Images, list[int]]:
-    """With AUTO, looks at each image that is not framed; `boxes` stays empty if all are."""
-    if layout in (pb.LAYOUT_UNSPECIFIED, pb.LAYOUT_FRAMED):
-        return images, []
-    if layout != pb.LAYOUT_AUTO:
-        raise InvalidRequest("RecognizeBatch takes framed images: layout must be FRAMED or AUTO", field="layout")
-    strange = [index for index, framed in enumerate(is_framed(images)) if not framed]
-    if not strange:
-        return images, []
-    size = images.shape[1]
-    images = images.copy()
-    boxes = [0, 0, size, size] * len(images)
-    for index in strange:
-        framed = frame(images[index], size=size)
-        images[index] = framed.pixels
-        boxes[index * 4 : index * 4 + 4] = framed.box
-    return images, boxes
+    return np.frombuffer(packed, np.uint8).reshape(-1, size, size)
 
 
 def _write(served: Served, framed: Framed, answer: Answer, request: pb.RecognizeRequest) -> pb.RecognizeResponse:
@@ -178,14 +175,15 @@ def _write(served: Served, framed: Framed, answer: Answer, request: pb.Recognize
     probabilities = answer.rows[0][0]
     best = int(probabilities.argmax())
     probability = float(probabilities[best])
-    label = card.class_names[best]
-    left, top, width, height = framed.box
-    character = pb.Character(
-        label=label,
-        probability=probability,
-        unsure=probability < card.threshold,
-        box=pb.Box(left=left, top=top, width=width, height=height),
-    )
+    response = pb.RecognizeResponse()
+    response.CopyFrom(served.blank_form)  # filling in a form takes a third of the time of building all its parts
+    character, timing = response.characters[0], response.timing
+    response.text = character.label = card.class_names[best]
+    character.probability = probability
+    character.unsure = probability < card.threshold
+    if framed.box != served.whole_box:
+        _fill_box(character.box, framed.box)
+    timing.queue_ms, timing.compute_ms, timing.batch_size = answer.queue_ms, answer.compute_ms, answer.batch_size
     if request.top_k:
         order = np.argsort(-probabilities, kind="stable")[: request.top_k].tolist()
         character.alternatives.extend(
@@ -193,12 +191,11 @@ def _write(served: Served, framed: Framed, answer: Answer, request: pb.Recognize
         )
     if request.explain:
         _explain(character, answer.rows[1][0, best], framed)
-    return pb.RecognizeResponse(
-        text=label,
-        characters=(character,),
-        model=pb.ModelVersion(name=card.name, version=card.version),
-        timing=pb.Timing(queue_ms=answer.queue_ms, compute_ms=answer.compute_ms, batch_size=answer.batch_size),
-    )
+    return response
+
+
+def _fill_box(message: pb.Box, box: Box) -> None:
+    message.left, message.top, message.width, message.height = box
 
 
 def _explain(character: pb.Character, values: np.ndarray[Any, Any], framed: Framed) -> None:
@@ -210,12 +207,11 @@ def _explain(character: pb.Character, values: np.ndarray[Any, Any], framed: Fram
 
 def _write_blank(served: Served, framed: Framed) -> pb.RecognizeResponse:
     """A blank image needs no network: there is no character, and that is not an error."""
-    box = framed.box
-    return pb.RecognizeResponse(
-        characters=(pb.Character(unsure=True, box=pb.Box(left=box.left, top=box.top, width=box.width, height=box.height)),),
-        model=pb.ModelVersion(name=served.card.name, version=served.card.version),
-        timing=pb.Timing(),
-    )
+    response = pb.RecognizeResponse()
+    response.CopyFrom(served.blank_form)
+    response.characters[0].unsure = True
+    _fill_box(response.characters[0].box, framed.box)
+    return response
 
 
 def _write_batch(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from server.batcher import Images, Rows
+from server.job import Images, Rows
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -141,8 +142,11 @@ class CpuSession:
     def __init__(self, path: Path) -> None:
         self._session = ort.InferenceSession(str(path), _options(), providers=[CPU])
         self._outputs = list(OUTPUTS)
+        self._lone = _LoneBuffers(self._session)
 
     def run(self, images: Images) -> Rows:
+        if len(images) == 1:
+            return self._lone.run(images)
         probabilities, evidence = self._session.run(self._outputs, {"image": images})
         return probabilities, evidence
 
@@ -150,6 +154,25 @@ class CpuSession:
         sizes = [size for size in (1, 2, 4, 8, 16, 32, 64) if size <= max_batch_size]
         height, width = self._session.get_inputs()[0].shape[1:]
         return {size: _time_ms(self.run, np.zeros((size, height, width), np.uint8)) for size in sizes}
+
+
+class _LoneBuffers(threading.local):
+    """Buffers of each thread, bound once, for a batch of one: onnxruntime's own way in and out costs a sixth of its time."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._binding = session.io_binding()
+        self._image = np.zeros((1, *session.get_inputs()[0].shape[1:]), np.uint8)
+        self._rows = [np.zeros_like(rows) for rows in session.run(list(OUTPUTS), {"image": self._image})]
+        # On the CPU an OrtValue lies over the array's own memory.
+        self._binding.bind_ortvalue_input("image", ort.OrtValue.ortvalue_from_numpy(self._image))
+        for name, rows in zip(OUTPUTS, self._rows, strict=True):
+            self._binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(rows))
+
+    def run(self, images: Images) -> Rows:
+        self._image[...] = images
+        self._session.run_with_iobinding(self._binding)
+        return tuple([rows.copy() for rows in self._rows])
 
 
 class CudaSession:

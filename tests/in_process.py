@@ -16,10 +16,11 @@ import numpy as np
 from digitserve.v1.recognizer_pb2_grpc import RecognizerStub
 
 from server.app import make_server
-from server.batcher import Batcher, Images, Limits, Rows, Run
+from server.batcher import Batcher, Limits, Run
 from server.config import Settings
 from server.health import HealthServicer
 from server.intake import Intake
+from server.job import Images, Rows
 from server.repository import ModelCard, index_names
 from server.servicer import RecognizerServicer, Served
 
@@ -78,7 +79,7 @@ class InProcess:
     stub: Any
     channel: grpc.aio.Channel
     batcher: Batcher
-    health: HealthServicer
+    servicer: RecognizerServicer
 
 
 @asynccontextmanager
@@ -89,11 +90,11 @@ async def serving(run: Run = read_stamps, limits: Limits | None = None, *, batch
         real = Batcher(run, limits or Limits(), executor)
         models = {name: Served(card, batcher or real, "CPUExecutionProvider") for name, card in index_names([CARD]).items()}
         intake = Intake(executor, max_pixels=settings.max_pixels, max_waiting=settings.max_decoding)
-        health = HealthServicer()
-        server = make_server(RecognizerServicer(models, intake, stream_window=settings.stream_window), health, settings)
+        servicer = RecognizerServicer(models, intake, stream_window=settings.stream_window)
+        server = make_server(servicer, HealthServicer(), settings)
         address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
         await server.start()
         async with grpc.aio.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
-            yield InProcess(address, RecognizerStub(channel), channel, real, health)  # type: ignore[no-untyped-call]
+            yield InProcess(address, RecognizerStub(channel), channel, real, servicer)  # type: ignore[no-untyped-call]
         await server.stop(None)
         await real.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable
 from typing import Any
 
@@ -10,7 +11,9 @@ import grpc
 import pytest
 from digitserve.v1 import recognizer_pb2 as pb
 
-from server.batcher import Images, Limits, Rows
+from server.batcher import Limits
+from server.errors import QueueFull
+from server.job import Images, Rows
 from tests.details import Failure, read_failure
 from tests.in_process import GatedModel, InProcess, serving, stamp
 
@@ -136,6 +139,55 @@ def test_a_late_call_is_not_computed() -> None:
             model.gate.set()
             assert ((await first).classes, (await patient).text) == ([1], "3")
             assert model.batches == [[1], [3]]
+
+    asyncio.run(run())
+
+
+def test_who_refuses_sends_new_calls_away_and_goes_on_with_open_streams() -> None:
+    async def run() -> None:
+        async with serving() as here:
+            stream = here.stub.RecognizeStream()
+            await stream.write(pb.RecognizeStreamRequest(request=framed(1)))
+            assert (await stream.read()).response.text == "1"
+            here.servicer.refuse()
+            late = here.stub.RecognizeStream()
+            calls = [here.stub.Recognize(framed(2)), here.stub.RecognizeBatch(batch(2)), late.read()]
+            assert [(await failure_of(call)).code for call in calls] == ["UNAVAILABLE"] * 3
+            assert here.servicer.refused == 3
+            await stream.write(pb.RecognizeStreamRequest(request=framed(3)))
+            assert (await stream.read()).response.text == "3"
+            await stream.done_writing()
+
+    asyncio.run(run())
+
+
+class AttentiveBatcher:
+    """Remembers the deadlines that it is given, and answers nobody."""
+
+    def __init__(self) -> None:
+        self.deadlines: list[float | None] = []
+
+    def answer_at_once(self, images: Images, *, deadline: float | None = None) -> Any:
+        self.deadlines.append(deadline)
+        raise QueueFull("not now")
+
+    def submit(self, images: Images, *, deadline: float | None = None) -> Awaitable[Any]:
+        self.deadlines.append(deadline)
+        raise QueueFull("not now")
+
+
+def test_the_batcher_is_told_every_deadline() -> None:
+    async def run() -> None:
+        batcher = AttentiveBatcher()
+        async with serving(batcher=batcher) as here:
+            before = time.monotonic()
+            for timeout in (100, None):
+                await failure_of(here.stub.Recognize(framed(1), timeout=timeout))
+                await failure_of(here.stub.RecognizeBatch(batch(1), timeout=timeout))
+                streamed = iter([pb.RecognizeStreamRequest(request=framed(1))])
+                assert [answer.error.code async for answer in here.stub.RecognizeStream(streamed, timeout=timeout)] == [8]
+        assert batcher.deadlines[3:] == [None] * 3
+        assert batcher.deadlines[:3] == pytest.approx([before + 100] * 3, abs=30)
 
     asyncio.run(run())
 

@@ -13,7 +13,7 @@ import pytest
 from digitserve.v1 import recognizer_pb2 as pb
 
 from server import errors
-from server.batcher import Images
+from server.job import Images
 from tests.details import Failure, read_failure
 from tests.in_process import serving, stamp
 
@@ -39,6 +39,9 @@ class FailingBatcher:
 
     def __init__(self, error: Exception) -> None:
         self._error = error
+
+    def answer_at_once(self, images: Images, *, deadline: float | None = None) -> Any:
+        raise self._error
 
     def submit(self, images: Images, *, deadline: float | None = None) -> asyncio.Future[Any]:
         raise self._error

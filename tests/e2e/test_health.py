@@ -57,8 +57,8 @@ def test_one_watcher_leaves_and_the_other_sees_the_drain(start_server: StartServ
     leaving.cancel()
     server.terminate()
     assert [next(watching).status for watching in staying] == [Response.NOT_SERVING] * 2
-    assert [end_of(watching) for watching in staying] == [grpc.StatusCode.UNAVAILABLE] * 2
     assert server.wait(15) == 0, "a watcher that stays must not hold up the drain for its whole grace"
+    assert [end_of(watching) for watching in staying] == [grpc.StatusCode.UNAVAILABLE] * 2
 
 
 def end_of(watching: Any) -> grpc.StatusCode:

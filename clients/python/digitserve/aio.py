@@ -167,9 +167,9 @@ class AsyncClient:
             raise error_from_rpc(error) from error
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if self._is_closed and not (task and task.cancelling()):
-                raise ClientClosed from None
-            raise
+            if task and task.cancelling():
+                raise
+            raise ClientClosed("the connection was closed before the answer") from None
 
     def _lane(self, model: str, layout: str) -> AsyncLane[Recognition]:
         lane = self._lanes.get((model, layout))

@@ -139,6 +139,34 @@ def test_cancelling_is_not_closing(server: FakeServer) -> None:
     asyncio.run(scenario())
 
 
+def test_a_caller_that_is_cancelled_stays_cancelled_though_the_client_is_closed(server: FakeServer) -> None:
+    server.recognizer.open.clear()
+
+    async def scenario() -> list[Any]:
+        client = AsyncClient(server.target)
+        tasks = [asyncio.ensure_future(client.recognize(image)) for image in (image_of(1), b"apart")]
+        await asyncio.to_thread(server.recognizer.wait_for_arrivals, 2)
+        for task in tasks:
+            task.cancel()
+        await client.close()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [type(outcome) for outcome in asyncio.run(scenario())] == [asyncio.CancelledError] * 2
+
+
+def test_closing_an_injected_channel_cancels_nobody(server: FakeServer) -> None:
+    server.recognizer.open.clear()
+
+    async def scenario() -> list[Any]:
+        async with grpc.aio.insecure_channel(server.target) as channel:
+            client = AsyncClient(channel=channel)
+            tasks = [asyncio.ensure_future(client.recognize(image)) for image in (image_of(1), b"apart")]
+            await asyncio.to_thread(server.recognizer.wait_for_arrivals, 2)
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [type(outcome) for outcome in asyncio.run(scenario())] == [ClientClosed] * 2
+
+
 def test_threads_share_calls(server: FakeServer) -> None:
     server.recognizer.open.clear()
     with ThreadPoolExecutor(20) as pool, Client(server.target, in_flight=1) as client:

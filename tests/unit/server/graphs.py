@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from server.batcher import Images, Rows
+from server.job import Images, Rows
 
 
 class SumModel:

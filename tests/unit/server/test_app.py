@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ import numpy as np
 import pytest
 
 from server import app
-from server.batcher import Images, Rows
 from server.config import Settings
-from server.errors import InferenceFailed
+from server.errors import InferenceFailed, NotReady
 from server.health import NOT_SERVING, SERVING, HealthServicer
-from server.repository import read_repository
+from server.job import Images, Rows
+from server.repository import ModelCard, read_repository
 from server.servicer import Served
-from server.session import CPU, CUDA
+from server.session import CPU, CUDA, ProviderError
 from tests.unit.server.graphs import SumModel, write_graph
 from tests.unit.server.test_repository import write_model
 
@@ -63,9 +64,10 @@ def load(root: Path, settings: Settings, test: Loaded, *, provider: str = CPU) -
     (card,) = read_repository(root)
 
     async def run() -> None:
-        health, executors = HealthServicer(), list[ThreadPoolExecutor]()
+        health, executors = HealthServicer(app.SERVICE), list[ThreadPoolExecutor]()
+        report = partial(health.report, ["digits", "digits:1", "digits@stable"])
         try:
-            await test(await app._load(card, provider, settings, health, executors), health)
+            await test(await app._load(card, provider, settings, report, executors), health)
         finally:
             for executor in executors:
                 executor.shutdown()
@@ -110,9 +112,9 @@ def test_a_model_that_fails_in_a_row_is_not_serving_until_it_answers_again(
         for name in names:
             health.set(name, SERVING)
         session.broken = True
-        for _ in range(3):
+        for error in (InferenceFailed, InferenceFailed, NotReady):
             assert await statuses(health) == {SERVING}
-            with pytest.raises(InferenceFailed):
+            with pytest.raises(error):
                 await served.batcher.submit(image)
         assert await statuses(health) == {NOT_SERVING}
         session.broken = False
@@ -122,11 +124,65 @@ def test_a_model_that_fails_in_a_row_is_not_serving_until_it_answers_again(
     load(tmp_path, Settings(), test)
 
 
+def play_cuda(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> list[str]:
+    """Makes CUDA answer, or fail with `error`; returns the providers that are asked for."""
+    asked: list[str] = []
+
+    def open_session(path: Path, provider: str, **options: Any) -> Session:
+        asked.append(provider)
+        if provider == CUDA and error:
+            raise error
+        return Session(provider)
+
+    monkeypatch.setattr(app, "open_session", open_session)
+    return asked
+
+
+def test_auto_goes_on_with_the_cpu_where_the_device_does_not_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_sums(tmp_path)
+    asked = play_cuda(monkeypatch, ProviderError("no kernel for this device"))
+
+    async def test(served: Served, health: HealthServicer) -> None:
+        assert served.provider == CPU
+
+    load(tmp_path, Settings(execution_provider="auto"), test, provider=CUDA)
+    assert asked == [CUDA, CPU]
+    assert "no kernel for this device; going on with the CPU" in caplog.text
+
+
+def test_cuda_that_does_not_work_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_sums(tmp_path)
+    asked = play_cuda(monkeypatch, ProviderError("no kernel for this device"))
+
+    async def test(served: Served, health: HealthServicer) -> None:
+        raise AssertionError("it must not come so far")
+
+    with pytest.raises(ProviderError, match="no kernel"):
+        load(tmp_path, Settings(execution_provider="cuda"), test, provider=CUDA)
+    assert asked == [CUDA]
+
+
+def test_cuda_runs_one_batch_at_a_time_and_none_inline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_sums(tmp_path)
+    play_cuda(monkeypatch, None)
+
+    async def test(served: Served, health: HealthServicer) -> None:
+        limits = served.batcher._limits
+        assert (served.provider, limits.instances, limits.inline_batch_size) == (CUDA, 1, 0)
+
+    load(tmp_path, Settings(instances=8), test, provider=CUDA)
+
+
 class Done:
     """What a batcher's close() gives to wait for, already over; health's close() gives nothing to wait for."""
 
     def __await__(self) -> Iterator[None]:
         return iter(())
+
+
+MODEL_CARD = ModelCard("digits", "1", Path("unused"), (), ("0",), 28, 8, 0.5, 0.9, 10, "")
 
 
 class Recorder:
@@ -162,7 +218,7 @@ class Recorder:
 
 def drain(monkeypatch: pytest.MonkeyPatch, recorder: Recorder) -> list[str]:
     anything: Any = recorder
-    served = Served(anything, anything, CPU)
+    served = Served(MODEL_CARD, anything, CPU)
     ours = app.App(anything, anything, anything, {"": served, "digits": served}, [anything], "127.0.0.1:1")
 
     async def run() -> None:

@@ -56,17 +56,6 @@ async def test_requests_of_the_same_moment_travel_together() -> None:
 
 
 @played
-async def test_a_small_batch_runs_without_a_thread() -> None:
-    bench = Bench(inline_batch_size=2)
-    assert values_of(await bench.submit(1, 2)) == [1, 2]
-    assert not bench.executor.held
-    large = bench.submit(3, 4, 5)
-    await settle()
-    bench.executor.finish()
-    assert values_of(await large) == [3, 4, 5]
-
-
-@played
 async def test_every_row_goes_to_its_caller() -> None:
     """Law 2, for requests of all sizes and all outputs."""
 
@@ -157,7 +146,7 @@ async def test_failures_in_a_row_are_reported_and_so_is_the_recovery() -> None:
     bench = Bench(max_failures=2, inline_batch_size=1)
     bench.model.failure = RuntimeError()
     for expected, error in (([], InferenceFailed), ([False], NotReady), ([False], NotReady)):
-        with pytest.raises(error, match="batch [0-9a-f]{16}"):
+        with pytest.raises(error, match=r"batch [0-9a-f]{16}"):
             await bench.submit(1)
         assert bench.health == expected
     bench.model.failure = None

@@ -7,8 +7,8 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.batcher import Answer
 from server.errors import Draining, QueueFull, RecognizerError
+from server.job import Answer
 from tests.unit.server.vans import Bench, settle, values_of
 
 event = st.one_of(

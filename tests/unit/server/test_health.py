@@ -135,3 +135,17 @@ def test_close_ends_watchers_after_they_have_heard_the_last_status() -> None:
             await anext(watching)
 
     run(test())
+
+
+def test_the_whole_is_well_if_all_its_models_are() -> None:
+    health = HealthServicer("digitserve.v1.Recognizer")
+    health.report(["digits", "digits:2"], healthy=True)
+    health.report(["digits:1"], healthy=True)
+    health.report(["digits:1"], healthy=False)
+    health.report(["digits:2", "digits"], healthy=False)
+    health.report(["digits:2", "digits"], healthy=True)
+    assert health._statuses["digits"] == SERVING
+    assert health._statuses["digits:1"] == NOT_SERVING
+    assert health._statuses[""] == health._statuses["digitserve.v1.Recognizer"] == NOT_SERVING
+    health.report(["digits:1"], healthy=True)
+    assert health._statuses[""] == health._statuses["digitserve.v1.Recognizer"] == SERVING

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,9 +12,12 @@ import numpy as np
 import pytest
 from digitserve.v1 import recognizer_pb2 as pb
 
-from server.batcher import Batcher, Images, Limits, Rows
+from server import intake
+from server.batcher import Batcher, Limits
 from server.errors import RecognizerError
 from server.intake import Intake
+from server.job import Images, Rows
+from server.preprocess import is_framed
 from server.repository import ModelCard, index_names
 from server.servicer import RecognizerServicer, Served
 from tests.unit.server.test_preprocess import REFERENCE, draw_seven
@@ -158,6 +162,26 @@ async def test_auto_frames_the_strangers_of_a_batch_alone() -> None:
 
 
 @played
+async def test_many_strangers_are_framed_on_a_thread_as_a_few_are_at_once() -> None:
+    stranger = (255 - REFERENCE).tobytes()
+    servicer = make_servicer()
+    few = await servicer.RecognizeBatch(pb.RecognizeBatchRequest(images=stranger, layout=pb.LAYOUT_AUTO), Context())
+    names: set[str] = set()
+
+    def note(images: Images) -> list[bool]:
+        names.add(threading.current_thread().name)
+        return is_framed(images)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(intake, "is_framed", note)
+        request = pb.RecognizeBatchRequest(images=stranger * 5, layout=pb.LAYOUT_AUTO)
+        many = await servicer.RecognizeBatch(request, Context())
+    assert list(many.boxes) == list(few.boxes) * 5
+    assert list(many.classes) == list(few.classes) * 5
+    assert len(names) == 2  # looked at on the loop, framed on a thread
+
+
+@played
 async def test_the_models_are_listed_once_each() -> None:
     (model,) = (await make_servicer().ListModels(pb.ListModelsRequest(), Context())).models
     assert (model.name, model.version, list(model.labels)) == ("digits", "3", ["stable"])
@@ -189,7 +213,7 @@ async def test_a_stream_reads_no_further_than_its_window() -> None:
     read = 0
     gate = asyncio.Event()
 
-    async def held(request: object, deadline: object) -> pb.RecognizeResponse:
+    async def held(request: object, deadline: object, *, at_once: bool) -> pb.RecognizeResponse:
         await gate.wait()
         return pb.RecognizeResponse()
 
@@ -214,7 +238,7 @@ async def test_a_stream_reads_no_further_than_its_window() -> None:
 async def test_a_stream_that_is_left_leaves_nothing_running() -> None:
     servicer = make_servicer()
 
-    async def for_ever(request: object, deadline: object) -> pb.RecognizeResponse:
+    async def for_ever(request: object, deadline: object, *, at_once: bool) -> pb.RecognizeResponse:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -236,9 +260,9 @@ async def test_a_stream_that_is_left_leaves_nothing_running() -> None:
 
 @played
 async def test_images_that_wait_for_a_thread_are_bounded() -> None:
-    intake = Intake(ThreadPoolExecutor(1), max_pixels=10**6, max_waiting=0)
+    full = Intake(ThreadPoolExecutor(1), max_pixels=10**6, max_waiting=0)
     raw = pb.RawImage(pixels=bytes(100 * 100), width=100, height=100)
-    taken = intake.take(pb.RecognizeRequest(image=pb.Image(raw=raw)), 28)
+    taken = full.take(pb.RecognizeRequest(image=pb.Image(raw=raw)), 28)
     with pytest.raises(RecognizerError, match="0 large images wait") as caught:
         await taken  # type: ignore[misc]
     assert caught.value.code == "RESOURCE_EXHAUSTED"

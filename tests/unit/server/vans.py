@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from server.batcher import Answer, Batcher, Images, Limits, Rows
+from server.batcher import Batcher, Limits
+from server.job import Answer, Images, Rows
 
 
 class ManualClock:
