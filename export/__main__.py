@@ -114,7 +114,8 @@ def training_card(checkpoint: dict[str, Any], settings: Settings) -> dict[str, A
         "dirty": source["dirty"],
         "seed": settings.seed,
         "epochs": settings.epochs,
-        "minutes": round(checkpoint["minutes"], 1),
+        "best_epoch": checkpoint["epoch"],  # by validation; its weights are the ones published
+        "minutes_to_best": round(checkpoint["minutes"], 1),
         "device": source["device"],
         "versions": source["versions"],
     }
