@@ -112,6 +112,7 @@ async def _load(
         max_batch_size=max_batch_size,
         max_queue_size=settings.max_queue_size,
         max_queue_delay_ms=settings.max_queue_delay_ms,
+        crowd_gather_ms=settings.crowd_gather_ms,
         instances=instances,
         inline_batch_size=_choose_inline_size(session, times_ms, settings.inline_ms),
     )

@@ -69,6 +69,7 @@ class Limits:
         inline_batch_size: a batch of up to so many images runs on the event loop itself: it is over sooner than a thread
             would have woken up.
         min_split_size: a waiting crowd is split over the free instances into batches of at least this size.
+        crowd_gather_ms: in a crowd, single requests gather for so long; see Crowd. 0: never.
         max_failures: so many failed batches in a row make the batcher unhealthy.
     """
 
@@ -78,7 +79,52 @@ class Limits:
     instances: int = 1
     inline_batch_size: int = 0
     min_split_size: int = 32
+    crowd_gather_ms: float = 0.0
     max_failures: int = 3
+
+
+class Crowd:
+    """Tells a crowd of single requests from a lone one, which must never wait.
+
+    gRPC hands calls over one at a time, each a wake-up of the event loop, so that even with 64 calls in flight nearly every
+    one finds the tray empty. Gathering for two milliseconds then makes batches of ten and more throughput; for a lone caller
+    it would only be a delay. But a lone caller can't keep the server busy: it idles while the caller has its turn. So after
+    each LOOK_EVERY single requests, a process that kept more than one core busy lets the next ones gather, and as long as a
+    gathering brings ENOUGH, so does the one after it (docs/decisions/0011-gather-in-a-crowd.md).
+    """
+
+    LOOK_EVERY = 128
+    ENOUGH = 4
+
+    def __init__(
+        self, gather_s: float, time_s: Callable[[], float], cpu_time_s: Callable[[], float] = time.process_time
+    ) -> None:
+        self.gather_s = gather_s
+        self.is_here = False
+        self._time_s = time_s
+        self._cpu_time_s = cpu_time_s
+        self._until_look = self.LOOK_EVERY
+        self._looked_at = (time_s(), cpu_time_s())
+
+    def counts_in(self) -> bool:
+        """Whether this single request should gather with others, rather than be answered at once."""
+        if not self.is_here and self.gather_s:
+            self._until_look -= 1
+            if not self._until_look:
+                self._look()
+        return self.is_here
+
+    def has_gathered(self, requests: int) -> None:
+        """Takes note of how many a gathering brought."""
+        if requests < self.ENOUGH:
+            self.is_here = False
+            self._looked_at = (self._time_s(), self._cpu_time_s())
+
+    def _look(self) -> None:
+        before, now = self._looked_at, (self._time_s(), self._cpu_time_s())
+        self._looked_at = now
+        self._until_look = self.LOOK_EVERY
+        self.is_here = now[1] - before[1] > now[0] - before[0]
 
 
 class Batcher:
@@ -113,6 +159,8 @@ class Batcher:
         self._free = limits.instances
         self._closed = False
         self._wake_scheduled = False
+        self._crowd = Crowd(limits.crowd_gather_ms / 1e3, self._clock.time)
+        self._gathering = False
         self._idle: asyncio.Future[None] | None = None
         self._failures = 0
         self._image_s = 1e-4  # seconds an image lately took, for the advice when to come back
@@ -139,6 +187,8 @@ class Batcher:
         limits = self._limits
         if self._tray or not self._free or self._closed or len(images) > limits.inline_batch_size or limits.max_queue_delay_ms:
             return None
+        if self._crowd.counts_in():
+            return None
         if deadline is not None and self._clock.time() > deadline:
             raise DeadlinePassed("the deadline passed before the request was computed")
         result, compute_s = self._timed_run(images)
@@ -147,12 +197,13 @@ class Batcher:
         self._note_success(compute_s, len(images))
         return Answer(result, 0.0, compute_s * 1e3, len(images))
 
-    def submit(self, images: Images, *, deadline: float | None = None) -> asyncio.Future[Answer]:
+    def submit(self, images: Images, *, deadline: float | None = None, may_gather: bool = False) -> asyncio.Future[Answer]:
         """Lays a request into the tray.
 
         Args:
             images: (n, height, width) uint8 with n >= 1; must not change until the answer is there.
             deadline: in the clock's time; after it the request is not computed any more.
+            may_gather: in a crowd, it may wait for others for a moment: see Crowd.
 
         Returns:
             a future of the answer; cancelling it withdraws the request.
@@ -169,11 +220,23 @@ class Batcher:
         future: asyncio.Future[Answer] = self._loop.create_future()
         self._tray.append(Job(images, self._clock.time(), deadline, future))
         self._waiting += len(images)
-        if self._free and not self._wake_scheduled:
-            self._wake_scheduled = True
+        self._schedule(may_gather=may_gather and self._crowd.is_here and not self._fills_inline_batch())
+        return future
+
+    def _fills_inline_batch(self) -> bool:
+        return self._waiting >= self._limits.inline_batch_size
+
+    def _schedule(self, *, may_gather: bool) -> None:
+        """Has the tray looked at: after this round of the loop, or once a crowd has gathered."""
+        if not self._free or (self._wake_scheduled and (may_gather or not self._gathering)):
+            return
+        self._wake_scheduled = True
+        self._gathering = may_gather
+        if may_gather:
+            self._clock.call_at(self._clock.time() + self._crowd.gather_s, self._wake)
+        else:
             # Not at once: the calls that are ready in this round of the loop come along, and nobody waits for it.
             self._loop.call_soon(self._wake)
-        return future
 
     async def close(self) -> None:
         """Accepts no more and returns when everything accepted has its answer."""
@@ -213,6 +276,9 @@ class Batcher:
     def _wake(self) -> None:
         """Sends away as many batches as there are free instances."""
         self._wake_scheduled = False
+        if self._gathering:
+            self._gathering = False
+            self._crowd.has_gathered(len(self._tray))
         while self._tray and self._free and not self._holds_back():
             pieces = self._gather()
             if pieces:

@@ -47,7 +47,10 @@ class Settings:
         0.0, "hold a request back so long for company; 0: never (batches still form under load)", at_least=0, at_most=1000
     )
     inline_ms: float = _setting(
-        0.5, "a batch that takes less than this runs without waking a thread; 0: never", at_least=0, at_most=10
+        1.0, "a batch that takes less than this runs without waking a thread; 0: never", at_least=0, at_most=10
+    )
+    crowd_gather_ms: float = _setting(
+        2.0, "in a crowd of single calls, gather them for so long; a lone call never waits. 0: never", at_least=0, at_most=100
     )
     max_message_bytes: int = _setting(64 * 1024 * 1024, "largest request and answer", at_least=1024, at_most=2**31 - 1)
     max_pixels: int = _setting(16_777_216, "largest encoded image, width x height", at_least=784, at_most=2**28)

@@ -134,7 +134,7 @@ class RecognizerServicer(pb_grpc.RecognizerServicer):
         images = framed.pixels[None]
         answer = served.batcher.answer_at_once(images, deadline=deadline) if at_once else None
         if answer is None:
-            answer = await served.batcher.submit(images, deadline=deadline)
+            answer = await served.batcher.submit(images, deadline=deadline, may_gather=at_once)
         return _write(served, framed, answer, request)
 
     def _find(self, name: str) -> Served:

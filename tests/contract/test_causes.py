@@ -171,7 +171,7 @@ class AttentiveBatcher:
         self.deadlines.append(deadline)
         raise QueueFull("not now")
 
-    def submit(self, images: Images, *, deadline: float | None = None) -> Awaitable[Any]:
+    def submit(self, images: Images, *, deadline: float | None = None, may_gather: bool = False) -> Awaitable[Any]:
         self.deadlines.append(deadline)
         raise QueueFull("not now")
 

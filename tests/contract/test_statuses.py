@@ -43,7 +43,7 @@ class FailingBatcher:
     def answer_at_once(self, images: Images, *, deadline: float | None = None) -> Any:
         raise self._error
 
-    def submit(self, images: Images, *, deadline: float | None = None) -> asyncio.Future[Any]:
+    def submit(self, images: Images, *, deadline: float | None = None, may_gather: bool = False) -> asyncio.Future[Any]:
         raise self._error
 
 

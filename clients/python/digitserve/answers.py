@@ -146,8 +146,6 @@ def _alternatives(
     sorted_rows = np.take_along_axis(probabilities, order, axis=1).tolist()
     names = batch.class_names
     return [
-        tuple(Alternative(names[index], value) for index, value in zip(indexes[:top_k], values, strict=False))
-        if label
-        else ()
+        tuple(Alternative(names[index], value) for index, value in zip(indexes[:top_k], values, strict=False)) if label else ()
         for label, indexes, values, top_k in zip(batch.labels, order.tolist(), sorted_rows, top_ks, strict=True)
     ]

@@ -66,9 +66,7 @@ def _bench(words: Sequence[str]) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of every command but `bench`, which has its own."""
-    parser = argparse.ArgumentParser(
-        prog="digitserve", description="Read handwritten characters by a digitserve server."
-    )
+    parser = argparse.ArgumentParser(prog="digitserve", description="Read handwritten characters by a digitserve server.")
     parser.add_argument("--version", action="version", version=f"digitserve {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_recognize(commands)
@@ -101,9 +99,7 @@ def _add_connection(parser: argparse.ArgumentParser) -> None:
     server = os.environ.get("DIGITSERVE_SERVER") or DEFAULT_TARGET
     where = "host and port (default: %(default)s; DIGITSERVE_SERVER sets it)"
     parser.add_argument("--server", type=_target, default=server, metavar="H:P", help=where)
-    parser.add_argument(
-        "--timeout", type=_seconds, default=DEFAULT_TIMEOUT_S, metavar="S", help="seconds for each answer"
-    )
+    parser.add_argument("--timeout", type=_seconds, default=DEFAULT_TIMEOUT_S, metavar="S", help="seconds for each answer")
 
 
 def _count(word: str) -> int:

@@ -70,9 +70,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
     def close(self) -> None:
@@ -224,9 +222,7 @@ class Client:
         request = lone_request(letter, model, layout)
         return recognition_from(self._call(self._calls.recognize, request, timeout_s))
 
-    def _send(
-        self, model: str, layout: str, van: Van[Recognition], timeout_s: float, landing: Landing[Recognition]
-    ) -> None:
+    def _send(self, model: str, layout: str, van: Van[Recognition], timeout_s: float, landing: Landing[Recognition]) -> None:
         call = self._calls.recognize_batch.future(pack_letters(van, model, layout), timeout=timeout_s)
         call.add_done_callback(lambda call: landing(self._read(call, van)))
 

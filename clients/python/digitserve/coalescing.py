@@ -42,9 +42,7 @@ class AsyncLane(Generic[Row]):
     takes all of them. That is no waiting: the loop was busy with them.
     """
 
-    def __init__(
-        self, send: SendAsync[Row], *, max_batch_size: int = MAX_BATCH_SIZE, in_flight: int = IN_FLIGHT
-    ) -> None:
+    def __init__(self, send: SendAsync[Row], *, max_batch_size: int = MAX_BATCH_SIZE, in_flight: int = IN_FLIGHT) -> None:
         """
         Args:
             send: carries a van: (letters, timeout in seconds) -> one row for each letter. Raises what the callers get.

@@ -36,9 +36,7 @@ class DigitserveError(Exception):
 
     code = "UNKNOWN"
 
-    def __init__(
-        self, message: str, *, field: str = "", retry_after_s: float | None = None, code: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, field: str = "", retry_after_s: float | None = None, code: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.field = field
@@ -136,9 +134,7 @@ _BY_CODE: dict[str, type[RecognitionError]] = {
 _GRPC_SIZE_REFUSAL = "larger than max"
 
 
-def error_from_status(
-    code: str, message: str, *, field: str = "", retry_after_s: float | None = None
-) -> RecognitionError:
+def error_from_status(code: str, message: str, *, field: str = "", retry_after_s: float | None = None) -> RecognitionError:
     """The error of a status, as a call or an element of a stream ended in it."""
     kind = _BY_CODE.get(code, Internal)
     if kind is InvalidRequest and field.partition(".")[0] in {"image", "images"}:

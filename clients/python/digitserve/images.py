@@ -60,9 +60,7 @@ def image_from(image: ImageInput) -> pb.Image:
         return _from_array(image)
     if isinstance(image, PIL.Image.Image):
         return _from_pil(image)
-    raise TypeError(
-        f"image is a {type(image).__name__}: give a path, the bytes of a file, a PIL image or a numpy array"
-    )
+    raise TypeError(f"image is a {type(image).__name__}: give a path, the bytes of a file, a PIL image or a numpy array")
 
 
 def _from_array(array: NDArray[np.uint8]) -> pb.Image:

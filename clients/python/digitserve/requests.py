@@ -70,9 +70,7 @@ def _check_word(what: str, word: str, known: Mapping[str, Any]) -> None:
         raise ValueError(f"{what} is {word!r}, not one of {', '.join(known)}")
 
 
-def batch_request(
-    images: NDArray[np.uint8], model: str, layout: str, *, probabilities: bool
-) -> pb.RecognizeBatchRequest:
+def batch_request(images: NDArray[np.uint8], model: str, layout: str, *, probabilities: bool) -> pb.RecognizeBatchRequest:
     """The request for (N, 28, 28) images. Raises as `packed_pixels`, and ValueError for another layout than the two."""
     if layout not in PACKED_LAYOUTS:
         raise ValueError(f"layout is {layout!r}: packed images are framed already, or 'auto'")
