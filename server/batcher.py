@@ -84,7 +84,7 @@ class Limits:
 
 
 class Crowd:
-    """Tells a crowd of single requests from a lone one, which must never wait.
+    """Tells a crowd of single requests from a lone one, which must not wait (but for once, right after a crowd has left).
 
     gRPC hands calls over one at a time, each a wake-up of the event loop, so that even with 64 calls in flight nearly every
     one finds the tray empty. Gathering for two milliseconds then makes batches of ten and more throughput; for a lone caller
