@@ -25,8 +25,10 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeAlias
 
+from server.crowd import Company, Crowd
 from server.errors import DeadlinePassed, Draining, InferenceFailed, InvalidRequest, NotReady, QueueFull, RecognizerError
 from server.job import Answer, Images, Job, Piece, Rows, stack
 
@@ -83,50 +85,6 @@ class Limits:
     max_failures: int = 3
 
 
-class Crowd:
-    """Tells a crowd of single requests from a lone one, which must not wait (but for once, right after a crowd has left).
-
-    gRPC hands calls over one at a time, each a wake-up of the event loop, so that even with 64 calls in flight nearly every
-    one finds the tray empty. Gathering for two milliseconds then makes batches of ten and more throughput; for a lone caller
-    it would only be a delay. But a lone caller can't keep the server busy: it idles while the caller has its turn. So after
-    each LOOK_EVERY single requests, a process that kept more than one core busy lets the next ones gather, and as long as a
-    gathering brings ENOUGH, so does the one after it (docs/decisions/0011-gather-in-a-crowd.md).
-    """
-
-    LOOK_EVERY = 128
-    ENOUGH = 4
-
-    def __init__(
-        self, gather_s: float, time_s: Callable[[], float], cpu_time_s: Callable[[], float] = time.process_time
-    ) -> None:
-        self.gather_s = gather_s
-        self.is_here = False
-        self._time_s = time_s
-        self._cpu_time_s = cpu_time_s
-        self._until_look = self.LOOK_EVERY
-        self._looked_at = (time_s(), cpu_time_s())
-
-    def counts_in(self) -> bool:
-        """Whether this single request should gather with others, rather than be answered at once."""
-        if not self.is_here and self.gather_s:
-            self._until_look -= 1
-            if not self._until_look:
-                self._look()
-        return self.is_here
-
-    def has_gathered(self, requests: int) -> None:
-        """Takes note of how many a gathering brought."""
-        if requests < self.ENOUGH:
-            self.is_here = False
-            self._looked_at = (self._time_s(), self._cpu_time_s())
-
-    def _look(self) -> None:
-        before, now = self._looked_at, (self._time_s(), self._cpu_time_s())
-        self._looked_at = now
-        self._until_look = self.LOOK_EVERY
-        self.is_here = now[1] - before[1] > now[0] - before[0]
-
-
 class Batcher:
     """Gathers requests into batches for `run`. Create and use it on the event loop's thread."""
 
@@ -159,8 +117,9 @@ class Batcher:
         self._free = limits.instances
         self._closed = False
         self._wake_scheduled = False
-        self._crowd = Crowd(limits.crowd_gather_ms / 1e3, self._clock.time)
+        self._crowd = Crowd(limits.crowd_gather_ms / 1e3)
         self._gathering = False
+        self._gatherings = 0
         self._idle: asyncio.Future[None] | None = None
         self._failures = 0
         self._image_s = 1e-4  # seconds an image lately took, for the advice when to come back
@@ -220,7 +179,7 @@ class Batcher:
         future: asyncio.Future[Answer] = self._loop.create_future()
         self._tray.append(Job(images, self._clock.time(), deadline, future))
         self._waiting += len(images)
-        self._schedule(may_gather=may_gather and self._crowd.is_here and not self._fills_inline_batch())
+        self._schedule(may_gather=may_gather and self._crowd.company is not Company.NONE and not self._fills_inline_batch())
         return future
 
     def _fills_inline_batch(self) -> bool:
@@ -232,11 +191,30 @@ class Batcher:
             return
         self._wake_scheduled = True
         self._gathering = may_gather
-        if may_gather:
-            self._clock.call_at(self._clock.time() + self._crowd.gather_s, self._wake)
-        else:
+        if not may_gather:
             # Not at once: the calls that are ready in this round of the loop come along, and nobody waits for it.
             self._loop.call_soon(self._wake)
+            return
+        self._gatherings += 1
+        now = self._clock.time()
+        if self._crowd.company is Company.LOOKING:
+            self._loop.call_soon(self._look, self._gatherings, 1, now + self._crowd.LOOK_S)
+        else:
+            self._clock.call_at(now + self._crowd.gather_s, partial(self._end_gathering, self._gatherings))
+
+    def _look(self, gathering: int, found: int, until: float) -> None:
+        """Goes round the loop as long as another request follows soon; an alarm would be too coarse for that."""
+        requests, now = len(self._tray), self._clock.time()
+        if requests > found:
+            found, until = requests, now + self._crowd.LOOK_S
+        if found >= self._crowd.ENOUGH or now >= until:
+            self._end_gathering(gathering)
+        elif self._gathering and gathering == self._gatherings:
+            self._loop.call_soon(self._look, gathering, found, until)
+
+    def _end_gathering(self, gathering: int) -> None:
+        if self._gathering and gathering == self._gatherings:
+            self._wake()
 
     async def close(self) -> None:
         """Accepts no more and returns when everything accepted has its answer."""

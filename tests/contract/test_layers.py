@@ -73,9 +73,9 @@ def test_only_the_wires_side_knows_the_wire() -> None:
     assert wire <= {"app", "intake", "open_inference", "servicer", "statuses"}
 
 
-def test_the_batcher_knows_only_jobs_and_errors() -> None:
-    assert graph()["batcher"] == {"errors", "job"}
-    assert graph()["job"] == set()
+def test_the_batcher_knows_only_jobs_crowds_and_errors() -> None:
+    assert graph()["batcher"] == {"crowd", "errors", "job"}
+    assert graph()["job"] == graph()["crowd"] == set()
 
 
 def test_no_import_goes_round_in_a_circle() -> None:

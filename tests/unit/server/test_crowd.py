@@ -1,78 +1,65 @@
-"""Single requests gather in a crowd, and a lone one never waits."""
+"""Single requests gather in a crowd, and a lone one does not wait for it."""
 
 from __future__ import annotations
 
 import asyncio
 
-import pytest
-
-from server.batcher import Crowd
+from server.crowd import Company, Crowd
 from server.job import Answer
-from tests.unit.server.vans import Bench, ManualClock, make_images, played, settle, values_of
+from tests.unit.server.vans import Bench, make_images, played, settle, values_of
 
-
-class Processor:
-    """How much processor time was used, by hand."""
-
-    def __init__(self) -> None:
-        self.used_s = 0.0
-
-    def time(self) -> float:
-        return self.used_s
-
-
-def make_crowd(gather_s: float = 0.002) -> tuple[Crowd, ManualClock, Processor]:
-    clock, processor = ManualClock(), Processor()
-    return Crowd(gather_s, clock.time, processor.time), clock, processor
+GATHER_S = 0.002
 
 
 def pass_by(crowd: Crowd, requests: int) -> list[bool]:
     return [crowd.counts_in() for _ in range(requests)]
 
 
-@pytest.mark.parametrize(("busy_s", "is_crowd"), [(0.7, False), (1.0, False), (1.2, True)])
-def test_a_crowd_is_what_keeps_more_than_a_core_busy(busy_s: float, is_crowd: bool) -> None:
-    crowd, clock, processor = make_crowd()
-    assert not any(pass_by(crowd, Crowd.LOOK_EVERY - 1))
-    clock.advance(1.0)
-    processor.used_s += busy_s
-    assert pass_by(crowd, 1) == [is_crowd]
-    assert crowd.is_here == is_crowd
+def test_one_in_so_many_single_requests_looks_about() -> None:
+    crowd = Crowd(GATHER_S)
+    assert pass_by(crowd, Crowd.LOOK_EVERY) == [False] * (Crowd.LOOK_EVERY - 1) + [True]
+    crowd.has_gathered(Crowd.ENOUGH - 1)
+    assert pass_by(crowd, Crowd.LOOK_EVERY) == [False] * (Crowd.LOOK_EVERY - 1) + [True]
 
 
-def test_each_look_counts_from_the_last_one() -> None:
-    crowd, clock, processor = make_crowd()
-    processor.used_s += 50.0
-    clock.advance(100.0)
-    pass_by(crowd, Crowd.LOOK_EVERY)
-    clock.advance(1.0)
-    processor.used_s += 1.2
-    assert not crowd.is_here
-    assert pass_by(crowd, Crowd.LOOK_EVERY)[-1]
-
-
-def test_it_is_over_with_the_first_gathering_that_brings_too_few() -> None:
-    crowd, clock, processor = make_crowd()
-    clock.advance(1.0)
-    processor.used_s += 2.0
+def test_a_look_that_finds_enough_is_a_crowd() -> None:
+    crowd = Crowd(GATHER_S)
     pass_by(crowd, Crowd.LOOK_EVERY)
     crowd.has_gathered(Crowd.ENOUGH)
-    assert crowd.is_here
-    crowd.has_gathered(Crowd.ENOUGH - 1)
-    assert not crowd.is_here
+    assert crowd.company is Company.CROWD
+    assert all(pass_by(crowd, 3 * Crowd.LOOK_EVERY))
+
+
+def test_a_crowd_is_over_when_several_gatherings_in_a_row_bring_too_few() -> None:
+    crowd = Crowd(GATHER_S)
+    crowd.has_gathered(Crowd.ENOUGH)
+    for _ in range(3):  # one good gathering makes up for those before it
+        for _ in range(Crowd.PATIENCE - 1):
+            crowd.has_gathered(Crowd.ENOUGH - 1)
+        crowd.has_gathered(Crowd.ENOUGH)
+        assert crowd.company is Company.CROWD
+    for _ in range(Crowd.PATIENCE):
+        crowd.has_gathered(Crowd.ENOUGH - 1)
+    assert crowd.company is Company.NONE
     assert not any(pass_by(crowd, Crowd.LOOK_EVERY - 1))
 
 
 def test_switched_off_it_never_is() -> None:
-    crowd, clock, processor = make_crowd(0.0)
-    processor.used_s += 9.0
-    clock.advance(1.0)
-    assert not any(pass_by(crowd, 3 * Crowd.LOOK_EVERY))
+    assert not any(pass_by(Crowd(0.0), 3 * Crowd.LOOK_EVERY))
 
 
-def crowded(**limits: float) -> Bench:
-    bench = Bench(crowd_gather_ms=2.0, inline_batch_size=8, **limits)
-    bench.batcher._crowd.is_here = True
+def crowded() -> Bench:
+    bench = Bench(crowd_gather_ms=GATHER_S * 1e3, inline_batch_size=8)
+    bench.batcher._crowd.has_gathered(Crowd.ENOUGH)
+    return bench
+
+
+def about_to_look() -> Bench:
+    """A bench whose next single request looks about."""
+    bench = Bench(crowd_gather_ms=GATHER_S * 1e3, inline_batch_size=8)
+    for value in range(Crowd.LOOK_EVERY - 1):
+        assert bench.batcher.answer_at_once(make_images(value % 200)) is not None
+    bench.model.batches.clear()
     return bench
 
 
@@ -87,7 +74,7 @@ async def test_a_crowd_gathers_until_its_time_is_over() -> None:
     answers = [ask(bench, value) for value in range(5)]
     await settle()
     assert bench.model.batches == []
-    bench.clock.advance(0.002)
+    bench.clock.advance(GATHER_S)
     assert [values_of(await answer) for answer in answers] == [[value] for value in range(5)]
     assert bench.model.batches == [[0, 1, 2, 3, 4]]
 
@@ -111,13 +98,63 @@ async def test_a_packed_call_takes_the_crowd_with_it_at_once() -> None:
 
 
 @played
-async def test_whoever_is_left_alone_is_answered_at_once_from_then_on() -> None:
+async def test_an_alarm_of_a_gathering_that_has_left_does_not_cut_the_next_one_short() -> None:
     bench = crowded()
-    last = ask(bench, 1)
+    early = [ask(bench, 1), bench.submit(2, 3)]
+    await asyncio.gather(*early)
+    bench.clock.advance(GATHER_S / 2)
+    late = [ask(bench, value) for value in (4, 5)]
+    bench.clock.advance(GATHER_S / 2)  # the first alarm
     await settle()
-    bench.clock.advance(0.002)
-    await last
-    assert bench.batcher.answer_at_once(make_images(2)) is not None
+    assert bench.model.batches == [[1, 2, 3]]
+    bench.clock.advance(GATHER_S / 2)  # the second
+    assert [values_of(await answer) for answer in late] == [[4], [5]]
+
+
+@played
+async def test_whoever_is_left_alone_is_answered_at_once_soon() -> None:
+    bench = crowded()
+    for value in range(Crowd.PATIENCE):
+        last = ask(bench, value)
+        await settle()
+        bench.clock.advance(GATHER_S)
+        await last
+    assert bench.batcher.answer_at_once(make_images(9)) is not None
+
+
+@played
+async def test_a_look_takes_only_a_moment_if_nobody_else_is_about() -> None:
+    bench = about_to_look()
+    answer = ask(bench, 7)
+    await settle()
+    assert bench.model.batches == []
+    bench.clock.advance(Crowd.LOOK_S)
+    assert values_of(await answer) == [7]
+    assert bench.batcher.answer_at_once(make_images(8)) is not None
+
+
+@played
+async def test_a_look_goes_on_as_long_as_others_follow() -> None:
+    bench = about_to_look()
+    answers = []
+    for value in range(Crowd.ENOUGH - 1):
+        answers.append(ask(bench, value))
+        await settle()
+        bench.clock.advance(Crowd.LOOK_S * 0.9)
+        await settle()
+    assert bench.model.batches == []
+    bench.clock.advance(Crowd.LOOK_S)
+    assert [values_of(await answer) for answer in answers] == [[value] for value in range(Crowd.ENOUGH - 1)]
+    assert bench.batcher._crowd.company is Company.NONE
+
+
+@played
+async def test_a_look_is_over_once_enough_have_come() -> None:
+    bench = about_to_look()
+    answers = [ask(bench, value) for value in range(Crowd.ENOUGH)]
+    assert [values_of(await answer) for answer in answers] == [[value] for value in range(Crowd.ENOUGH)]
+    assert bench.clock.now == 0.0
+    assert bench.batcher._crowd.company is Company.CROWD
 
 
 @played
