@@ -85,7 +85,12 @@ async def start(settings: Settings) -> App:
         one = await _load(card, provider, settings, partial(health.report, [name for name in names if name]), executors)
         served.update(dict.fromkeys(names, one))
     decoders = ThreadPoolExecutor(max(2, count_cores()), thread_name_prefix="decode")
-    intake = Intake(decoders, max_pixels=settings.max_pixels, max_waiting=settings.max_decoding)
+    intake = Intake(
+        decoders,
+        max_pixels=settings.max_pixels,
+        max_waiting=settings.max_decoding,
+        max_waiting_bytes=settings.max_decoding_bytes,
+    )
     servicer = RecognizerServicer(served, intake, stream_window=settings.stream_window)
     server = make_server(servicer, health, settings)
     app = App(server, servicer, health, served, [*executors, decoders], listen(server, settings.host, settings.port))

@@ -50,12 +50,15 @@ class Settings:
         1.0, "a batch that takes less than this runs without waking a thread; 0: never", at_least=0, at_most=10
     )
     crowd_gather_ms: float = _setting(
-        2.0, "in a crowd of single calls, gather them for so long; a lone call never waits. 0: never", at_least=0, at_most=100
+        2.0, "in a crowd of single calls, gather them for so long; 0: never", at_least=0, at_most=100
     )
     max_message_bytes: int = _setting(64 * 1024 * 1024, "largest request and answer", at_least=1024, at_most=2**31 - 1)
     max_pixels: int = _setting(16_777_216, "largest encoded image, width x height", at_least=784, at_most=2**28)
     max_decoding: int = _setting(
         256, "large images that may wait for their decoding before calls are refused", at_least=1, at_most=65536
+    )
+    max_decoding_bytes: int = _setting(
+        256 * 1024 * 1024, "how much these may hold in all before calls are refused", at_least=1, at_most=2**40
     )
     stream_window: int = _setting(
         256, "unanswered requests on one stream before it is read no further", at_least=1, at_most=65536

@@ -49,17 +49,20 @@ Answered = TypeVar("Answered")
 class Intake:
     """Decodes and frames images."""
 
-    def __init__(self, executor: Executor, *, max_pixels: int, max_waiting: int) -> None:
+    def __init__(self, executor: Executor, *, max_pixels: int, max_waiting: int, max_waiting_bytes: int) -> None:
         """
         Args:
             executor: threads for large images.
             max_pixels: larger images are refused by their header.
-            max_waiting: large images that may wait for a thread.
+            max_waiting: large images (and batches to be looked at) that may wait for a thread.
+            max_waiting_bytes: how much they may hold in all, as they came. One alone may be larger.
         """
         self._executor = executor
         self._max_pixels = max_pixels
         self._max_waiting = max_waiting
+        self._max_waiting_bytes = max_waiting_bytes
         self._waiting = 0
+        self._waiting_bytes = 0
 
     def take(self, request: pb.RecognizeRequest, size: int) -> Framed | Awaitable[Framed]:
         """Frames the request's image; an awaitable if it is large enough for a thread.
@@ -83,13 +86,13 @@ class Intake:
             picture = _read_raw(request.image.raw, self._max_pixels)
             if picture.grey.size <= SMALL_PIXELS:
                 return frame_picture(picture, layout, ink, size)
-            return self._on_thread(lambda: frame_picture(picture, layout, ink, size))
+            return self._on_thread(lambda: frame_picture(picture, layout, ink, size), picture.grey.nbytes)
         if kind is None:
             raise InvalidImage("no image in the request: set image.encoded or image.raw", field="image")
         opened = open_image(request.image.encoded, self._max_pixels)
         if opened.width * opened.height <= SMALL_PIXELS:
             return frame_picture(decode(opened), layout, ink, size)
-        return self._on_thread(lambda: frame_picture(decode(opened), layout, ink, size))
+        return self._on_thread(lambda: frame_picture(decode(opened), layout, ink, size), len(request.image.encoded))
 
     def take_batch(self, images: Images, layout: int) -> FramedBatch | Awaitable[FramedBatch]:
         """Applies the layout to (n, size, size) uint8 images: FRAMED (and unspecified) passes them, AUTO looks at each.
@@ -103,20 +106,28 @@ class Intake:
         if layout != pb.LAYOUT_AUTO:
             raise InvalidRequest("RecognizeBatch takes framed images: layout must be FRAMED or AUTO", field="layout")
         if len(images) > SMALL_BATCH:
-            return self._on_thread(lambda: _frame_strangers(images))
+            return self._on_thread(lambda: _frame_strangers(images), images.nbytes)
         strangers = is_framed(images).count(False)
         if strangers > SMALL_STRANGERS:
-            return self._on_thread(lambda: _frame_strangers(images))
+            return self._on_thread(lambda: _frame_strangers(images), images.nbytes)
         return _frame_strangers(images) if strangers else FramedBatch(images, [])
 
-    async def _on_thread(self, work: Callable[[], Answered]) -> Answered:
+    async def _on_thread(self, work: Callable[[], Answered], size_bytes: int) -> Answered:
         if self._waiting >= self._max_waiting:
             raise QueueFull(f"{self._waiting} large images wait for their decoding already", retry_after_ms=100.0)
+        held_bytes = self._waiting_bytes
+        if self._waiting and held_bytes + size_bytes > self._max_waiting_bytes:
+            raise QueueFull(
+                f"{held_bytes:,} bytes of large images wait for their decoding already, and this one has {size_bytes:,}",
+                retry_after_ms=100.0,
+            )
         self._waiting += 1
+        self._waiting_bytes += size_bytes
         try:
             return await asyncio.get_running_loop().run_in_executor(self._executor, work)
         finally:
             self._waiting -= 1
+            self._waiting_bytes -= size_bytes
 
 
 def read_layout(layout: int) -> int:

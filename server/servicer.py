@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
@@ -23,6 +23,7 @@ from server.job import Answer, Images
 from server.preprocess import Box, Framed
 from server.repository import ModelCard, refuse_unknown
 from server.statuses import abort, answers_errors, to_error
+from server.streaming import answer_in_order
 
 
 class Served:
@@ -59,11 +60,14 @@ class RecognizerServicer(pb_grpc.RecognizerServicer):
         self._intake = intake
         self._stream_window = stream_window
         self._refusing = False
+        self._drain: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.refused = 0  # calls, since refuse()
 
     def refuse(self) -> None:
-        """From now on new calls end UNAVAILABLE; streams that are open go on."""
+        """From now on new calls end UNAVAILABLE; streams that are open and used go on."""
         self._refusing = True
+        if not self._drain.done():
+            self._drain.set_result(None)
 
     def _send_away(self) -> NoReturn:
         self.refused += 1
@@ -87,38 +91,23 @@ class RecognizerServicer(pb_grpc.RecognizerServicer):
         return _write_batch(served, images, boxes, answer, wants_probabilities=request.probabilities)
 
     async def RecognizeStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
-        """Answers in order while reading ahead: the batcher sees all requests of the window at once."""
+        """Answers in order while reading ahead. An idle stream ends UNAVAILABLE when the server drains."""
         deadline = _read_deadline(context)
-        window: deque[asyncio.Task[pb.RecognizeStreamResponse]] = deque()
-        source = aiter(requests)
-        reading: asyncio.Task[Any] | None = _read_next(source)
+        answer = partial(self._answer_streamed, deadline)
         try:
             if self._refusing:
                 self._send_away()
-            while reading or window:
-                waited: list[asyncio.Task[Any]] = [window[0]] if window else []
-                if reading and len(window) < self._stream_window:
-                    waited.append(reading)
-                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-                if reading and reading.done():
-                    item = reading.result()
-                    reading = None if item is None else _read_next(source)
-                    if item is not None:
-                        window.append(asyncio.ensure_future(self._answer_streamed(item, deadline)))
-                while window and window[0].done():
-                    yield window.popleft().result()
+            async for item in answer_in_order(aiter(requests), answer, window=self._stream_window, drain=self._drain):
+                yield item
         except Exception as error:
             await abort(context, error)
-        finally:
-            for task in [*window, *([reading] if reading else [])]:
-                task.cancel()
 
     @answers_errors
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:  # noqa: N802
         served = {id(one): one for one in self._models.values()}
         return pb.ListModelsResponse(models=[_describe(one) for one in served.values()])
 
-    async def _answer_streamed(self, item: pb.RecognizeStreamRequest, deadline: float | None) -> pb.RecognizeStreamResponse:
+    async def _answer_streamed(self, deadline: float | None, item: pb.RecognizeStreamRequest) -> pb.RecognizeStreamResponse:
         try:
             return pb.RecognizeStreamResponse(id=item.id, response=await self._recognize(item.request, deadline, at_once=False))
         except Exception as error:
@@ -148,14 +137,6 @@ def _read_deadline(context: Any) -> float | None:
     """The call's deadline in the batcher's time."""
     remaining = context.time_remaining()
     return None if remaining is None else time.monotonic() + remaining
-
-
-async def _next(source: AsyncIterator[Any]) -> Any:
-    return await anext(source, None)
-
-
-def _read_next(source: AsyncIterator[Any]) -> asyncio.Task[Any]:
-    return asyncio.ensure_future(_next(source))
 
 
 def _unpack(request: pb.RecognizeBatchRequest, size: int) -> Images:

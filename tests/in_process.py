@@ -89,7 +89,12 @@ async def serving(run: Run = read_stamps, limits: Limits | None = None, *, batch
     with ThreadPoolExecutor(4) as executor:
         real = Batcher(run, limits or Limits(), executor)
         models = {name: Served(card, batcher or real, "CPUExecutionProvider") for name, card in index_names([CARD]).items()}
-        intake = Intake(executor, max_pixels=settings.max_pixels, max_waiting=settings.max_decoding)
+        intake = Intake(
+            executor,
+            max_pixels=settings.max_pixels,
+            max_waiting=settings.max_decoding,
+            max_waiting_bytes=settings.max_decoding_bytes,
+        )
         servicer = RecognizerServicer(models, intake, stream_window=settings.stream_window)
         server = make_server(servicer, HealthServicer(), settings)
         address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"

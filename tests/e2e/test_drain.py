@@ -127,6 +127,22 @@ def test_an_open_stream_is_served_to_its_end(start_server: StartServer, mnist_te
     assert server.wait(PATIENCE_S) == 0
 
 
+def test_an_idle_stream_does_not_hold_up_the_drain(start_server: StartServer, mnist_test: Digits) -> None:
+    server = start_server("--drain-grace-s", str(2 * HANG_S))
+
+    async def run() -> None:
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            call = RecognizerStub(channel).RecognizeStream(timeout=HANG_S)  # type: ignore[no-untyped-call]
+            await ask(call, mnist_test, 0)
+            server.terminate()
+            with pytest.raises(grpc.aio.AioRpcError, match="this stream was idle") as ended:
+                await call.read()
+            assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
+
+    asyncio.run(run())
+    assert server.wait(PATIENCE_S) == 0
+
+
 async def ask(call: Any, digits: Digits, number: int) -> str:
     raw = pb.RawImage(pixels=digits.images[number].tobytes(), width=28, height=28)
     request = pb.RecognizeRequest(image=pb.Image(raw=raw))

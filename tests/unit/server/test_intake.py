@@ -45,7 +45,7 @@ def executor() -> HeldExecutor:
 
 @pytest.fixture
 def intake(executor: HeldExecutor) -> Intake:
-    return Intake(executor, max_pixels=1_000_000, max_waiting=2)
+    return Intake(executor, max_pixels=1_000_000, max_waiting=2, max_waiting_bytes=3 * LARGE.nbytes)
 
 
 def frame_centred() -> Grey:
@@ -124,6 +124,25 @@ def test_only_so_many_large_images_may_wait(intake: Intake, executor: HeldExecut
         while executor.held:
             executor.let_go()
         assert [framed.blank for framed in await asyncio.gather(waiting[0], third)] == [False, False]
+
+    asyncio.run(run())
+
+
+def test_only_so_many_bytes_of_large_images_may_wait(executor: HeldExecutor) -> None:
+    intake = Intake(executor, max_pixels=1_000_000, max_waiting=9, max_waiting_bytes=LARGE.nbytes - 1)
+
+    async def run() -> None:
+        alone: Any = asyncio.ensure_future(intake.take(raw(LARGE), 28))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFull, match=f"{LARGE.nbytes:,} bytes of large images wait") as caught:
+            await intake.take(raw(LARGE), 28)  # type: ignore[misc]
+        assert caught.value.retry_after_ms > 0
+        executor.let_go()
+        assert not (await alone).blank
+        later: Any = asyncio.ensure_future(intake.take(raw(LARGE), 28))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        executor.let_go()
+        assert not (await later).blank
 
     asyncio.run(run())
 

@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 from digitserve.v1 import recognizer_pb2 as pb
 
-from server import intake
+from server import intake, streaming
 from server.batcher import Batcher, Limits
 from server.errors import RecognizerError
 from server.intake import Intake
@@ -38,11 +39,21 @@ CARD = ModelCard(
 )
 
 
+class Aborted(Exception):
+    """The call was ended by the server."""
+
+
 class Context:
-    """As much of a gRPC context as a good call uses."""
+    """As much of a gRPC context as is used."""
+
+    code: grpc.StatusCode | None = None
 
     def time_remaining(self) -> float | None:
         return 5.0
+
+    async def abort(self, code: grpc.StatusCode, message: str, metadata: object) -> None:
+        self.code = code
+        raise Aborted(message)
 
 
 def answer_by_corner(images: Images) -> Rows:
@@ -55,11 +66,15 @@ def answer_by_corner(images: Images) -> Rows:
     return probabilities.astype(np.float32), evidence.astype(np.float32)
 
 
+def make_intake(threads: ThreadPoolExecutor, max_waiting: int) -> Intake:
+    return Intake(threads, max_pixels=10**6, max_waiting=max_waiting, max_waiting_bytes=10**8)
+
+
 def make_servicer(stream_window: int = 4) -> RecognizerServicer:
     threads = ThreadPoolExecutor(1)
     served = Served(CARD, Batcher(answer_by_corner, Limits(inline_batch_size=4), threads), "CPUExecutionProvider")
     models = dict.fromkeys(index_names([CARD]), served)
-    return RecognizerServicer(models, Intake(threads, max_pixels=10**6, max_waiting=2), stream_window=stream_window)
+    return RecognizerServicer(models, make_intake(threads, max_waiting=2), stream_window=stream_window)
 
 
 def framed(corner: int) -> bytes:
@@ -259,8 +274,47 @@ async def test_a_stream_that_is_left_leaves_nothing_running() -> None:
 
 
 @played
+async def test_a_stream_that_is_idle_does_not_hold_up_a_drain() -> None:
+    servicer, context = make_servicer(), Context()
+
+    async def source() -> AsyncIterator[pb.RecognizeStreamRequest]:
+        yield pb.RecognizeStreamRequest(id=1, request=ask(0))
+        await asyncio.Event().wait()
+
+    answers = servicer.RecognizeStream(source(), context)
+    assert (await anext(answers)).id == 1
+    ending = asyncio.ensure_future(anext(answers))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streaming, "IDLE_S", 0.01)
+        await asyncio.wait([ending], timeout=0.05)
+        assert not ending.done()  # idle is no reason to end as long as the server serves
+        servicer.refuse()
+        with pytest.raises(Aborted, match="this stream was idle"):
+            await ending
+    assert context.code is grpc.StatusCode.UNAVAILABLE
+
+
+@played
+async def test_a_stream_that_is_used_goes_on_while_the_server_drains() -> None:
+    servicer = make_servicer()
+    turns: asyncio.Queue[int] = asyncio.Queue()
+
+    async def source() -> AsyncIterator[pb.RecognizeStreamRequest]:
+        while number := await turns.get():
+            yield pb.RecognizeStreamRequest(id=number, request=ask(0))
+
+    answers = servicer.RecognizeStream(source(), Context())
+    for number in (1, 2, 3):
+        turns.put_nowait(number)
+        assert (await anext(answers)).id == number
+        servicer.refuse()
+    turns.put_nowait(0)
+    assert [answer async for answer in answers] == []
+
+
+@played
 async def test_images_that_wait_for_a_thread_are_bounded() -> None:
-    full = Intake(ThreadPoolExecutor(1), max_pixels=10**6, max_waiting=0)
+    full = make_intake(ThreadPoolExecutor(1), max_waiting=0)
     raw = pb.RawImage(pixels=bytes(100 * 100), width=100, height=100)
     taken = full.take(pb.RecognizeRequest(image=pb.Image(raw=raw)), 28)
     with pytest.raises(RecognizerError, match="0 large images wait") as caught:
