@@ -1,7 +1,7 @@
 """The dynamic batcher: a tray where requests wait, and the vans that take them away.
 
-It imports neither gRPC nor onnxruntime: `run` is any function from a stack of images to a tuple of arrays with one row for
-each image. All state belongs to the event loop's thread, so there is no lock.
+It imports neither gRPC nor onnxruntime: `run` is any function from a stack of images, and whether to explain, to a tuple of
+arrays with one row for each image. All state belongs to the event loop's thread, so there is no lock.
 
 Its laws, each of them one test in tests/unit/server/test_batcher.py:
     1  every accepted request ends exactly once
@@ -34,7 +34,7 @@ from server.job import Answer, Images, Job, Piece, Rows, stack
 
 logger = logging.getLogger("digitserve.batcher")
 
-Run: TypeAlias = Callable[[Images], Rows]
+Run: TypeAlias = Callable[[Images, bool], Rows]
 
 
 class Clock(Protocol):
@@ -99,8 +99,8 @@ class Batcher:
     ) -> None:
         """
         Args:
-            run: (n, height, width) uint8 to arrays of n rows each; called from the executor's threads, or on the loop for
-                small batches.
+            run: takes (n, height, width) uint8, and whether to explain. Returns arrays of n rows each: the answers; to explain,
+                what explains them, too. Called from the executor's threads, or on the loop for small batches.
             limits: see Limits.
             executor: at least `limits.instances` threads.
             clock: the system's by default.
@@ -129,7 +129,7 @@ class Batcher:
         """Images in the tray."""
         return self._waiting
 
-    def answer_at_once(self, images: Images, *, deadline: float | None = None) -> Answer | None:
+    def answer_at_once(self, images: Images, *, deadline: float | None = None, explain: bool = False) -> Answer | None:
         """Runs a small request here and now, if nobody waits and an instance is free; None if it has to go through the tray.
 
         It is what the tray would do with a lone request, less a future and a round of the event loop, which cost a call more
@@ -137,7 +137,7 @@ class Batcher:
 
         Args:
             images: as for submit().
-            deadline: as for submit().
+            deadline, explain: as for submit().
 
         Raises:
             DeadlinePassed: the deadline has passed already.
@@ -150,18 +150,21 @@ class Batcher:
             return None
         if deadline is not None and self._clock.time() > deadline:
             raise DeadlinePassed("the deadline passed before the request was computed")
-        result, compute_s = self._timed_run(images)
+        result, compute_s = self._timed_run(images, explain)
         if isinstance(result, Exception):
             raise self._note_failure(1, result)
         self._note_success(compute_s, len(images))
         return Answer(result, 0.0, compute_s * 1e3, len(images))
 
-    def submit(self, images: Images, *, deadline: float | None = None, may_gather: bool = False) -> asyncio.Future[Answer]:
+    def submit(
+        self, images: Images, *, deadline: float | None = None, explain: bool = False, may_gather: bool = False
+    ) -> asyncio.Future[Answer]:
         """Lays a request into the tray.
 
         Args:
             images: (n, height, width) uint8 with n >= 1; must not change until the answer is there.
             deadline: in the clock's time; after it the request is not computed any more.
+            explain: whether the answer's rows hold what explains it, too.
             may_gather: in a crowd, it may wait for others for a moment: see Crowd.
 
         Returns:
@@ -177,7 +180,7 @@ class Batcher:
         if self._waiting + len(images) > self._limits.max_queue_size:
             self._make_room(len(images))  # or refuses
         future: asyncio.Future[Answer] = self._loop.create_future()
-        self._tray.append(Job(images, self._clock.time(), deadline, future))
+        self._tray.append(Job(images, self._clock.time(), deadline, future, explain))
         self._waiting += len(images)
         self._schedule(may_gather=may_gather and self._crowd.company is not Company.NONE and not self._fills_inline_batch())
         return future
@@ -307,19 +310,19 @@ class Batcher:
 
     def _dispatch(self, pieces: list[Piece]) -> None:
         """Runs a batch: a small one at once, a large one on an instance, while the loop goes on gathering."""
-        images = stack(pieces)
+        images, explain = stack(pieces), any(piece.job.explain for piece in pieces)
         if len(images) <= self._limits.inline_batch_size:
-            self._settle(pieces, *self._timed_run(images))
+            self._settle(pieces, *self._timed_run(images, explain))
             return
         self._free -= 1
-        self._executor.submit(self._timed_run, images).add_done_callback(
+        self._executor.submit(self._timed_run, images, explain).add_done_callback(
             lambda done: self._loop.call_soon_threadsafe(self._land, pieces, done)
         )
 
-    def _timed_run(self, images: Images) -> tuple[Rows | Exception, float]:
+    def _timed_run(self, images: Images, explain: bool) -> tuple[Rows | Exception, float]:
         started_at = self._clock.time()
         try:
-            rows = self._run(images)
+            rows = self._run(images, explain)
             if any(len(column) != len(images) for column in rows):
                 counts = [len(column) for column in rows]
                 return ValueError(f"run() returned {counts} rows for {len(images)} images"), 0.0
@@ -345,7 +348,8 @@ class Batcher:
         offset = 0
         for piece in pieces:
             end = offset + piece.stop - piece.start
-            piece.job.add(piece.start, tuple([column[offset:end] for column in result]), compute_s, size)
+            columns = result if piece.job.explain else result[:1]
+            piece.job.add(piece.start, tuple([column[offset:end] for column in columns]), compute_s, size)
             offset = end
 
     def _note_success(self, compute_s: float, size: int) -> None:

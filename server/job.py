@@ -16,7 +16,8 @@ class Answer(NamedTuple):
     """What a request gets. (A tuple, as one is made for each call: it is built in a third of a dataclass's time.)
 
     Attributes:
-        rows: for each output of `run`, an array with one row for each image of the request.
+        rows: for each output of `run`, an array with one row for each image of the request; the first output alone unless the
+            request was to be explained.
         queue_ms: from the request's arrival to the start of its first batch.
         compute_ms: the time of its batch; of the slowest, if it was split.
         batch_size: images in its batch; in the largest, if it was split.
@@ -36,6 +37,7 @@ class Job:
         "batch_size",
         "compute_s",
         "deadline",
+        "explain",
         "future",
         "images",
         "parts",
@@ -44,12 +46,15 @@ class Job:
         "taken",
     )
 
-    def __init__(self, images: Images, arrived_at: float, deadline: float | None, future: asyncio.Future[Answer]) -> None:
+    def __init__(
+        self, images: Images, arrived_at: float, deadline: float | None, future: asyncio.Future[Answer], explain: bool
+    ) -> None:
         self.images = images
         self.size = len(images)
         self.arrived_at = arrived_at
         self.deadline = deadline
         self.future = future
+        self.explain = explain
         self.taken = 0
         self.started_at = arrived_at
         self.compute_s = 0.0

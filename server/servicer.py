@@ -121,9 +121,10 @@ class RecognizerServicer(pb_grpc.RecognizerServicer):
         if framed.blank:
             return _write_blank(served, framed)
         images = framed.pixels[None]
-        answer = served.batcher.answer_at_once(images, deadline=deadline) if at_once else None
+        explain = request.explain
+        answer = served.batcher.answer_at_once(images, deadline=deadline, explain=explain) if at_once else None
         if answer is None:
-            answer = await served.batcher.submit(images, deadline=deadline, may_gather=at_once)
+            answer = await served.batcher.submit(images, deadline=deadline, explain=explain, may_gather=at_once)
         return _write(served, framed, answer, request)
 
     def _find(self, name: str) -> Served:

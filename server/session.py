@@ -24,6 +24,7 @@ from server.job import Images, Rows
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 OUTPUTS = ("probabilities", "evidence")
+CHUNK = 64  # images that one run on the CPU takes: the activations of more do not fit a core's cache
 
 
 class ProviderError(Exception):
@@ -39,8 +40,8 @@ class Session(Protocol):
 
     provider: str
 
-    def run(self, images: Images) -> Rows:
-        """(n, height, width) uint8 to probabilities (n, classes) and evidence (n, classes, h, w), both float32."""
+    def run(self, images: Images, explain: bool = False) -> Rows:
+        """(n, height, width) uint8 to probabilities (n, classes); to explain, and evidence (n, classes, h, w). Both float32."""
         ...
 
     def warm(self, max_batch_size: int) -> dict[int, float]:
@@ -118,7 +119,7 @@ def check_model(session: Session, path: Path, size: int, classes: int) -> None:
         ModelError: the model can't answer, or not with a probability for each of its classes.
     """
     try:
-        probabilities, evidence = session.run(np.zeros((1, size, size), np.uint8))
+        probabilities, evidence = session.run(np.zeros((1, size, size), np.uint8), True)
     except Exception as error:
         raise ModelError(f"{path} can't be run on an image of {size} x {size}: {_first_line(error)}") from error
     if probabilities.shape != (1, classes) or evidence.shape[:2] != (1, classes):
@@ -133,22 +134,25 @@ def _first_line(error: Exception) -> str:
 class CpuSession:
     """One thread a batch: batches run side by side in as many threads as there are cores.
 
-    That beats one batch on all cores, since a batch of some dozens stays in a core's cache and nobody waits at a barrier.
-    onnxruntime's session may be run from many threads at once.
+    That beats one batch on all cores, since nobody waits at a barrier; and a batch is run in chunks, since some dozens of
+    images stay in a core's cache. onnxruntime's session may be run from many threads at once.
     """
 
     provider = CPU
 
     def __init__(self, path: Path) -> None:
         self._session = ort.InferenceSession(str(path), _options(), providers=[CPU])
-        self._outputs = list(OUTPUTS)
         self._lone = _LoneBuffers(self._session)
 
-    def run(self, images: Images) -> Rows:
+    def run(self, images: Images, explain: bool = False) -> Rows:
         if len(images) == 1:
-            return self._lone.run(images)
-        probabilities, evidence = self._session.run(self._outputs, {"image": images})
-        return probabilities, evidence
+            return self._lone.run(images, explain)
+        outputs = list(OUTPUTS) if explain else [OUTPUTS[0]]
+        if len(images) <= CHUNK:
+            return tuple(self._session.run(outputs, {"image": images}))
+        chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
+        rows = [self._session.run(outputs, {"image": chunk}) for chunk in chunks]
+        return tuple(np.concatenate(column) for column in zip(*rows, strict=True))
 
     def warm(self, max_batch_size: int) -> dict[int, float]:
         sizes = [size for size in (1, 2, 4, 8, 16, 32, 64) if size <= max_batch_size]
@@ -169,10 +173,11 @@ class _LoneBuffers(threading.local):
         for name, rows in zip(OUTPUTS, self._rows, strict=True):
             self._binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(rows))
 
-    def run(self, images: Images) -> Rows:
+    def run(self, images: Images, explain: bool) -> Rows:
         self._image[...] = images
         self._session.run_with_iobinding(self._binding)
-        return tuple([rows.copy() for rows in self._rows])
+        probabilities, evidence = self._rows
+        return (probabilities.copy(), evidence.copy()) if explain else (probabilities.copy(),)
 
 
 class CudaSession:
@@ -220,13 +225,14 @@ class CudaSession:
             run_options.add_run_config_entry("gpu_graph_id", str(number))
         return _Bucket(staging, image, outputs, binding, run_options)
 
-    def run(self, images: Images) -> Rows:
+    def run(self, images: Images, explain: bool = False) -> Rows:
         size = len(images)
         bucket = self._buckets[next(limit for limit in self._buckets if limit >= size)]
         bucket.staging[:size] = images
         bucket.image.update_inplace(bucket.staging)
         self._session.run_with_iobinding(bucket.binding, bucket.run_options)
-        return tuple(output.numpy()[:size] for output in bucket.outputs)
+        outputs = bucket.outputs if explain else bucket.outputs[:1]  # what nobody asked for stays on the device
+        return tuple(output.numpy()[:size] for output in outputs)
 
     def warm(self, max_batch_size: int) -> dict[int, float]:
         return {size: _time_ms(self.run, bucket.staging.copy()) for size, bucket in self._buckets.items()}

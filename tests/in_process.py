@@ -45,11 +45,11 @@ def stamp(number: int) -> bytes:
     return bytes([number]) + bytes([255]) * (28 * 28 - 1)
 
 
-def read_stamps(images: Images) -> Rows:
+def read_stamps(images: Images, explain: bool = False) -> Rows:
     """A model that answers each image with its first pixel, quite sure."""
     probabilities = np.full((len(images), CLASSES), 0.01, np.float32)
     probabilities[np.arange(len(images)), images[:, 0, 0] % CLASSES] = 0.91
-    return probabilities, np.zeros((len(images), CLASSES, 7, 7), np.float32)
+    return (probabilities, np.zeros((len(images), CLASSES, 7, 7), np.float32)) if explain else (probabilities,)
 
 
 class GatedModel:
@@ -60,11 +60,11 @@ class GatedModel:
         self.batches: list[list[int]] = []
         self._started = threading.Semaphore(0)
 
-    def run(self, images: Images) -> Rows:
+    def run(self, images: Images, explain: bool = False) -> Rows:
         self.batches.append(images[:, 0, 0].tolist())
         self._started.release()
         assert self.gate.wait(30), "the gate was never opened"
-        return read_stamps(images)
+        return read_stamps(images, explain)
 
     async def started(self) -> None:
         """Returns once a batch (another one, with each call) waits at the gate or has passed it."""

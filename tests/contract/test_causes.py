@@ -167,11 +167,11 @@ class AttentiveBatcher:
     def __init__(self) -> None:
         self.deadlines: list[float | None] = []
 
-    def answer_at_once(self, images: Images, *, deadline: float | None = None) -> Any:
+    def answer_at_once(self, images: Images, *, deadline: float | None = None, **how: bool) -> Any:
         self.deadlines.append(deadline)
         raise QueueFull("not now")
 
-    def submit(self, images: Images, *, deadline: float | None = None, may_gather: bool = False) -> Awaitable[Any]:
+    def submit(self, images: Images, *, deadline: float | None = None, **how: bool) -> Awaitable[Any]:
         self.deadlines.append(deadline)
         raise QueueFull("not now")
 
@@ -227,7 +227,7 @@ def test_a_cancelled_stream_takes_its_requests_along() -> None:
 
 
 def test_a_failing_batch_is_internal_for_its_members_alone(caplog: pytest.LogCaptureFixture) -> None:
-    def run_or_fail(images: Images) -> Rows:
+    def run_or_fail(images: Images, explain: bool) -> Rows:
         if images[0, 0, 0] == 13:
             raise MemoryError("device memory at 0xdeadbeef")
         return GatedModel.run(open_model, images)

@@ -40,10 +40,10 @@ class FailingBatcher:
     def __init__(self, error: Exception) -> None:
         self._error = error
 
-    def answer_at_once(self, images: Images, *, deadline: float | None = None) -> Any:
+    def answer_at_once(self, images: Images, *, deadline: float | None = None, **how: bool) -> Any:
         raise self._error
 
-    def submit(self, images: Images, *, deadline: float | None = None, may_gather: bool = False) -> asyncio.Future[Any]:
+    def submit(self, images: Images, *, deadline: float | None = None, **how: bool) -> asyncio.Future[Any]:
         raise self._error
 
 

@@ -33,10 +33,10 @@ class Session:
         self.provider = provider
         self.broken = False
 
-    def run(self, images: Images) -> Rows:
+    def run(self, images: Images, explain: bool = False) -> Rows:
         if self.broken:
             raise RuntimeError("out of order")
-        return SumModel.run(images)
+        return SumModel.run(images, explain)
 
     def warm(self, max_batch_size: int) -> dict[int, float]:
         return {1: 0.1, 2: 0.2, 4: 0.4, 8: 0.8}

@@ -57,15 +57,26 @@ async def test_requests_of_the_same_moment_travel_together() -> None:
 
 @played
 async def test_every_row_goes_to_its_caller() -> None:
-    """Law 2, for requests of all sizes and all outputs."""
+    """Law 2, for requests of all sizes and all outputs: what explains goes to those who asked for it."""
 
     bench = Bench()
-    answers = [bench.submit(1), bench.submit(2, 3, 4), bench.submit(5, 6)]
+    answers = [bench.submit(1), bench.batcher.submit(make_images(2, 3, 4), explain=True), bench.submit(5, 6)]
     await settle()
     bench.executor.finish()
     assert [values_of(await one) for one in answers] == [[1], [2, 3, 4], [5, 6]]
+    assert [len((await one).rows) for one in answers] == [1, 2, 1]
     assert (await answers[1]).rows[1].shape == (3, 2, 2)
     assert (await answers[1]).rows[1][2].tolist() == [[4, 4], [4, 4]]
+
+
+@played
+async def test_a_batch_that_nobody_wants_explained_is_not() -> None:
+    bench = Bench(inline_batch_size=4)
+    answer = await bench.submit(1)
+    assert len(answer.rows) == 1
+    at_once = bench.batcher.answer_at_once(make_images(1), explain=True)
+    assert at_once is not None
+    assert len(at_once.rows) == 2
 
 
 @played
@@ -157,7 +168,7 @@ async def test_failures_in_a_row_are_reported_and_so_is_the_recovery() -> None:
 @played
 async def test_a_run_that_returns_too_few_rows_is_a_failure() -> None:
     executor = ManualExecutor()
-    batcher = Batcher(lambda images: (np.zeros((1, 1), np.float32),), Limits(), executor)
+    batcher = Batcher(lambda images, explain: (np.zeros((1, 1), np.float32),), Limits(), executor)
     answer = batcher.submit(make_images(1, 2))
     await settle()
     executor.finish()

@@ -56,14 +56,15 @@ class Context:
         raise Aborted(message)
 
 
-def answer_by_corner(images: Images) -> Rows:
+def answer_by_corner(images: Images, explain: bool = False) -> Rows:
     """The class is the corner pixel modulo 3, with probability 0.5 where that pixel is over 200, else 0.8."""
     corners = images[:, 0, 0].astype(int)
     best = np.where(corners > 200, 0.5, 0.8)
     probabilities = np.repeat((1 - best)[:, None] / 2, 3, axis=1)
     probabilities[np.arange(len(images)), corners % 3] = best
     evidence = np.arange(12, dtype=np.float32).reshape(1, 3, 2, 2) + corners[:, None, None, None]
-    return probabilities.astype(np.float32), evidence.astype(np.float32)
+    rows = probabilities.astype(np.float32), evidence.astype(np.float32)
+    return rows if explain else rows[:1]
 
 
 def make_intake(threads: ThreadPoolExecutor, max_waiting: int) -> Intake:

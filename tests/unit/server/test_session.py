@@ -101,10 +101,21 @@ def test_without_a_driver_or_without_cuda_in_onnxruntime(monkeypatch: pytest.Mon
 def test_the_cpu_session_answers_row_by_row(tmp_path: Path) -> None:
     images = np.random.default_rng(1).integers(0, 256, (5, 8, 8), np.uint8)
     runner = session.open_session(write_graph(tmp_path), CPU, max_batch_size=4)
-    probabilities, evidence = runner.run(images)
-    expected = SumModel.run(images)
-    np.testing.assert_array_equal(probabilities, expected[0])
-    assert evidence.shape == expected[1].shape
+    for count in (5, 1):
+        probabilities, evidence = runner.run(images[:count], explain=True)
+        expected = SumModel.run(images[:count])
+        np.testing.assert_array_equal(probabilities, expected[0])
+        assert evidence.shape == expected[1].shape
+        (alone,) = runner.run(images[:count])
+        np.testing.assert_array_equal(alone, expected[0])
+
+
+@pytest.mark.parametrize("count", [session.CHUNK, session.CHUNK + 1, 3 * session.CHUNK])
+def test_the_cpu_session_puts_its_chunks_together_in_order(tmp_path: Path, count: int) -> None:
+    images = np.random.default_rng(2).integers(0, 256, (count, 8, 8), np.uint8)
+    probabilities, evidence = CpuSession(write_graph(tmp_path)).run(images, explain=True)
+    np.testing.assert_array_equal(probabilities, SumModel.run(images)[0])
+    assert len(evidence) == count
 
 
 def test_warming_the_cpu_times_the_sizes_up_to_the_maximum(tmp_path: Path) -> None:
@@ -236,10 +247,11 @@ def test_cuda_pads_to_the_next_bucket_and_answers_row_by_row() -> None:
     runner = open_cuda(runtime)
     images = np.random.default_rng(1).integers(0, 256, (6, 8, 8), np.uint8)
     for count in (6, 3, 1, 5, 2):  # smaller after larger: what is left in the buffers must not show
-        probabilities, evidence = runner.run(images[:count])
+        probabilities, evidence = runner.run(images[:count], explain=True)
         np.testing.assert_array_equal(probabilities, SumModel.run(images[:count])[0])
         assert len(evidence) == count
-    assert [size for size, _ in runtime.runs] == [6, 4, 1, 6, 2]
+        assert len(runner.run(images[:count])) == 1  # the evidence stays on the device
+    assert [size for size, _ in runtime.runs] == [6, 6, 4, 4, 1, 1, 6, 6, 2, 2]
 
 
 def test_cuda_never_searches_and_never_falls_back() -> None:
