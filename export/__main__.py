@@ -15,7 +15,7 @@ from export.onnx import OPSET, to_onnx
 from export.publish import check_target, publish
 from export.verify import Graph, verify
 from train.checkpoint import load_checkpoint
-from train.data import load_mnist
+from train.datasets import load_dataset
 from train.errors import TrainingError
 from train.evaluate import Score
 from train.loop import build_model, load_weights
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
     check_target(options.models, options.name, options.version, force=options.force)
     checkpoint = load_checkpoint(options.checkpoint)
     model, settings = restore(checkpoint)
-    data = load_mnist(options.data)
+    data = load_dataset(settings.dataset, options.data)
     temperature = float(checkpoint["calibration"]["temperature"])
     exported = to_onnx(model, temperature, NETWORKS[settings.network].side)
     difference = verify(model, temperature, exported, data.test.images)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from server.repository import NAME, VERSION  # what the server would not serve is not published
 from train.errors import TrainingError
 
 MODEL, CARD = "model.onnx", "model.json"
@@ -23,7 +23,8 @@ def publish(models: Path, name: str, version: str, *, model: bytes, card: dict[s
     """Publish a model with its card, completed by name, version, checksum and size. Returns the version's folder.
 
     Raises:
-        PublishError: it is there already and `force` is not set, or it can't be written; nothing has changed then.
+        PublishError: a name or version that the server would not serve; a version that is there already, where `force` is not
+            set; or one that can't be written. Nothing has changed then.
     """
     target = check_target(models, name, version, force=force)
     checked = {"sha256": hashlib.sha256(model).hexdigest(), "size_bytes": len(model)}
@@ -45,10 +46,12 @@ def publish(models: Path, name: str, version: str, *, model: bytes, card: dict[s
 
 def check_target(models: Path, name: str, version: str, *, force: bool = False) -> Path:
     """The folder that a version would lie in; raises PublishError where it may not be written."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
-        raise PublishError(f"model name {name!r}: only lower-case letters, digits, - and _ are allowed")
-    if not re.fullmatch(r"[1-9][0-9]*", version):
-        raise PublishError(f"model version {version!r}: it must be a whole number from 1 on")
+    if not NAME.fullmatch(name):
+        raise PublishError(
+            f"model name {name!r}: use a lower-case letter, then up to 63 of lower-case letters, digits, - and _"
+        )
+    if not VERSION.fullmatch(version):
+        raise PublishError(f"model version {version!r}: use a whole number from 1 to 999999999, without leading zeros")
     target = models / name / version
     if target.exists() and not force:
         raise PublishError(f"{target} is published already; choose another --version, or --force to replace it")

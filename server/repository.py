@@ -12,8 +12,8 @@ from typing import Any
 from server.errors import ModelNotFound
 
 DEFAULT_MODEL = "digits"
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 class RepositoryError(Exception):
@@ -55,9 +55,9 @@ def read_repository(root: Path) -> list[ModelCard]:
     folders = [
         version
         for model in sorted(root.iterdir())
-        if model.is_dir() and _NAME.fullmatch(model.name)
+        if model.is_dir() and NAME.fullmatch(model.name)
         for version in sorted(model.iterdir())
-        if version.is_dir() and _VERSION.fullmatch(version.name)
+        if version.is_dir() and VERSION.fullmatch(version.name)
     ]
     if not folders:
         raise RepositoryError(f"the model repository {root} holds no model: expected {root}/<name>/<version>/model.onnx")

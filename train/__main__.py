@@ -22,7 +22,8 @@ from typing import Any
 import torch
 
 from train.checkpoint import load_checkpoint
-from train.data import Dataset, cache_folder, load_mnist
+from train.data import Dataset, cache_folder
+from train.datasets import LOADERS, load_dataset
 from train.errors import SettingsError, TrainingError
 from train.evaluate import confusion, predict, score
 from train.loop import Epoch, Trainer, build_model, load_weights
@@ -32,6 +33,7 @@ from train.settings import Settings
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 FLAGS: tuple[tuple[str, type, str], ...] = (
+    ("dataset", str, f"what to read: {', '.join(LOADERS)}"),
     ("network", str, f"one of: {', '.join(NETWORKS)}"),
     ("epochs", int, "how often to go through the images"),
     ("seed", int, "the same seed gives the same weights on the same machine"),
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m train", description="Train a network to read handwritten digits.")
-    parser.add_argument("--data", type=Path, help="folder with MNIST (default: $DIGITSERVE_DATA, else a cache folder)")
+    parser.add_argument("--data", type=Path, help="folder with the data (default: $DIGITSERVE_DATA, else a cache folder)")
     parser.add_argument("--output", type=Path, help="the run's folder (default: runs/<time>-<seed>)")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: a GPU when there is one)")
     parser.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="continue a run exactly, with its own settings")
@@ -82,7 +84,7 @@ class Run:
         self.folder = options.resume.parent if options.resume else options.output or _new_folder(self.settings.seed)
         if checkpoint is None:
             refuse_used(self.folder)
-        self.dataset = limited(load_mnist(options.data), self.settings.limit)
+        self.dataset = limited(load_dataset(self.settings.dataset, options.data), self.settings.limit)
         reframed = load_reframed(self.dataset.train.images, cache_folder()) if self.settings.reframed_share else None
         self.folder.mkdir(parents=True, exist_ok=True)
         self.trainer = Trainer(self.settings, self.dataset, reframed, folder=self.folder, device=self.device)

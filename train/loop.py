@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from train.checkpoint import save_checkpoint
-from train.data import Dataset, Images, split
+from train.data import Dataset, split
 from train.errors import CheckpointError, SettingsError
 from train.evaluate import Calibration, Score, as_input, calibrate, predict, score
 from train.model import NETWORKS, Recognizer
@@ -53,7 +53,7 @@ class Trainer:
         self.settings, self.folder, self.device = settings, folder, device
         self.class_names = dataset.class_names
         self.generator = torch.Generator().manual_seed(settings.seed)
-        self._place_data(dataset.train, reframed)
+        self._place_data(dataset, reframed)
         self.model = build_model(settings, len(dataset.class_names)).to(device).to(memory_format=torch.channels_last)
         self.ema = deepcopy(self.model).requires_grad_(False)
         self.optimizer = make_optimizer(self.model, settings)
@@ -65,11 +65,15 @@ class Trainer:
         self.provenance = provenance(device)
         torch.backends.cudnn.deterministic = True  # else a resumed run on a GPU would be only nearly the same
 
-    def _place_data(self, images: Images, reframed: Tensor | None) -> None:
+    def _place_data(self, dataset: Dataset, reframed: Tensor | None) -> None:
         """The whole set is small: it stays on the device, as one tensor of uint8."""
-        parts = split(len(images), self.settings.seed)
-        train, self.validation = images.take(parts.train), images.take(parts.validation)
-        copies = train.images if reframed is None else reframed[parts.train]
+        train, validation, copies = dataset.train, dataset.validation, reframed
+        if validation is None:
+            parts = split(len(train), self.settings.seed)
+            copies = None if reframed is None else reframed[parts.train]
+            train, validation = train.take(parts.train), train.take(parts.validation)
+        self.validation = validation
+        copies = train.images if copies is None else copies
         self.sources = torch.stack((train.images, copies)).to(self.device)
         self.labels = train.labels.to(self.device)
         self.batch_size = min(self.settings.batch_size, len(train))

@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import PIL
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
@@ -28,6 +29,9 @@ from server.preprocess import frame
 ENLARGEMENT = 3  # one pixel of the original becomes 3 x 3: room for strokes to become thinner and thicker by fractions
 STROKES = (-3, 0, 0, 3, 5)  # width of the filter that thins (below 0) or thickens a stroke, in enlarged pixels
 CHUNK = 500  # images that one worker process takes at a time
+
+# The code that a copy passes through. server/decode.py is not part of it: the images are no files, and need no decoding.
+SOURCES = (__file__, server.preprocess.__file__, server.blots.__file__)
 
 Grey = NDArray[np.uint8]
 Chunk = tuple[int, Grey]  # the first image's number, and the images
@@ -95,9 +99,10 @@ def _leave_interrupts() -> None:
 
 
 def _fingerprint(images: Grey) -> str:
-    """Everything that the copies depend on, in 16 hex digits."""
-    digest = hashlib.sha256(np.ascontiguousarray(images).tobytes())
-    for source in (__file__, server.preprocess.__file__, server.blots.__file__):
+    """Everything that the copies depend on, in 16 hex digits: the images, the code, and the libraries that calculate."""
+    digest = hashlib.sha256(repr((images.shape, np.__version__, PIL.__version__)).encode())
+    digest.update(np.ascontiguousarray(images).tobytes())
+    for source in SOURCES:
         digest.update(Path(source).read_bytes())
     return digest.hexdigest()[:16]
 

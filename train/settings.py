@@ -14,6 +14,7 @@ from train.model import DEFAULT_NETWORK, NETWORKS
 class Settings:
     """The settings of one run; the defaults are the recipe of the models that ship."""
 
+    dataset: str = "mnist"
     network: str = DEFAULT_NETWORK
     epochs: int = 70
     seed: int = 0

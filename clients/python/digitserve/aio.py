@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator, Sequence
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,7 +13,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from digitserve.answers import batch_from, model_from, recognition_from, rows_for
+from digitserve.answers import batch_from, joined, model_from, recognition_from, rows_for
 from digitserve.channel import (
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT_S,
@@ -23,7 +25,17 @@ from digitserve.channel import (
 from digitserve.coalescing import IN_FLIGHT, AsyncLane
 from digitserve.errors import ClientClosed, ModelNotFound, RecognitionError
 from digitserve.images import ImageInput, framed_pixels, image_from, reads_slowly
-from digitserve.requests import Question, batch_request, checked_timeout_s, lone_request, pack_letters
+from digitserve.requests import (
+    CALLS_IN_FLIGHT,
+    Part,
+    Question,
+    batch_parts,
+    batch_request,
+    checked_timeout_s,
+    lone_request,
+    needs_several_calls,
+    pack_letters,
+)
 from digitserve.results import BatchRecognition, Model, Recognition
 from digitserve.statuses import error_from_rpc
 from digitserve.streaming import STREAM_TIMEOUT_S, STREAM_WINDOW, stream_async
@@ -103,7 +115,10 @@ class AsyncClient:
         probabilities: bool = False,
         timeout_s: float | None = None,
     ) -> BatchRecognition:
-        """Reads N packed images: the fast road. Arguments and errors as in `Client.recognize_batch`."""
+        """Reads N packed images: the fast road. Calls, arguments and errors as in `Client.recognize_batch`."""
+        if needs_several_calls(images):
+            parts = batch_parts(images, model, layout, self._deadline(timeout_s), probabilities=probabilities)
+            return joined(await self._ask_for(parts, probabilities=probabilities), *images.shape[1:])
         request = batch_request(images, model, layout, probabilities=probabilities)
         answer = await self._call(self._calls.recognize_batch, request, self._deadline(timeout_s))
         return batch_from(answer, len(images), probabilities=probabilities)
@@ -159,6 +174,22 @@ class AsyncClient:
     async def _call(self, method: Any, request: Any, timeout_s: float) -> Any:
         return await self._guard(method(request, timeout=timeout_s))
 
+    async def _ask_for(self, parts: Iterator[Part], *, probabilities: bool) -> list[BatchRecognition]:
+        """The answers to several calls, in order. None of the calls outlives this one."""
+        answers: list[BatchRecognition] = []
+        under_way: deque[tuple[Any, int]] = deque()
+        try:
+            while True:
+                for part in islice(parts, CALLS_IN_FLIGHT - len(under_way)):
+                    under_way.append((self._calls.recognize_batch(part.request, timeout=part.timeout_s), part.size))
+                if not under_way:
+                    return answers
+                call, size = under_way[0]
+                answers.append(batch_from(await self._guard(call), size, probabilities=probabilities))
+                under_way.popleft()
+        finally:
+            await _cancel([call for call, _ in under_way])
+
     async def _guard(self, answer: Awaitable[Any]) -> Any:
         """Awaits, and raises our errors instead of gRPC's. Closing a channel looks like being cancelled."""
         try:
@@ -184,3 +215,10 @@ class AsyncClient:
             return [recognition_from(await self._call(self._calls.recognize, lone, timeout_s))]
         packed = pack_letters(van, model, layout)
         return rows_for(van, await self._call(self._calls.recognize_batch, packed, timeout_s))
+
+
+async def _cancel(calls: Sequence[Any]) -> None:
+    """Ends calls that nobody waits for any more, and returns when they have ended."""
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,52 @@ def batch_from(message: pb.RecognizeBatchResponse, count: int, *, probabilities:
         class_names=names,
         model=_model_version_from(message.model),
         timing=_timing_from(message.timing),
+    )
+
+
+def joined(parts: Sequence[BatchRecognition], height: int, width: int) -> BatchRecognition:
+    """The answer to a batch that was sent in parts, in order; its timing is the longest of them.
+
+    Args:
+        height: of each image, in pixels; likewise `width`.
+
+    Raises:
+        Internal: another model, or version of it, answered some of the parts: the server was replaced in between.
+    """
+    first = parts[0]
+    for other in parts:
+        if (other.model, other.class_names) != (first.model, first.class_names):
+            raise Internal(f"the model changed from {first.model} to {other.model} while the batch was read: send it again")
+    return BatchRecognition(
+        labels=list(chain.from_iterable(part.labels for part in parts)),
+        classes=np.concatenate([part.classes for part in parts]),
+        unsure=np.concatenate([part.unsure for part in parts]),
+        probabilities=_joined_tables([part.probabilities for part in parts]),
+        boxes=_joined_tables(_boxes_alike(parts, height, width)),
+        class_names=first.class_names,
+        model=first.model,
+        timing=_longest([part.timing for part in parts]),
+    )
+
+
+def _joined_tables(tables: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+    known = [table for table in tables if table is not None]
+    return np.concatenate(known) if known else None
+
+
+def _boxes_alike(parts: Sequence[BatchRecognition], height: int, width: int) -> list[NDArray[np.int32] | None]:
+    """A part whose images all came framed has no boxes. Beside one that has, its boxes are the whole images, as in one call."""
+    if all(part.boxes is None for part in parts):
+        return [None]
+    whole = np.array([[0, 0, width, height]], np.int32)
+    return [whole.repeat(len(part), axis=0) if part.boxes is None else part.boxes for part in parts]
+
+
+def _longest(timings: Sequence[Timing]) -> Timing:
+    return Timing(
+        queue_ms=max(timing.queue_ms for timing in timings),
+        compute_ms=max(timing.compute_ms for timing in timings),
+        batch_size=max(timing.batch_size for timing in timings),
     )
 
 

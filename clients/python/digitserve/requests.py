@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from time import monotonic
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,14 @@ INKS = _by_word(pb.Ink, "INK_")
 
 # What may travel in a packed batch: a batch has no other layouts, and no `ink` at all.
 PACKED_LAYOUTS = frozenset({"auto", "framed"})
+
+# More images than this travel in several calls. 4,096 of 28 x 28 are 3 MiB, under gRPC's default limit of 4 MiB that a proxy
+# may have kept, and enough for the server to give each of its cores some batches.
+IMAGES_PER_CALL = 4096
+
+# While one is being computed, the other is on its way. Both together are half of the server's default queue, so that they
+# hardly ever are refused.
+CALLS_IN_FLIGHT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,33 @@ def batch_request(images: NDArray[np.uint8], model: str, layout: str, *, probabi
     if layout not in PACKED_LAYOUTS:
         raise ValueError(f"layout is {layout!r}: packed images are framed already, or 'auto'")
     return pack(packed_pixels(images), model, layout, probabilities=probabilities)
+
+
+class Part(NamedTuple):
+    """One call of several that share a batch.
+
+    Attributes:
+        size: images in it.
+        timeout_s: what is left of the deadline of all; 0 or less once that has passed.
+    """
+
+    request: pb.RecognizeBatchRequest
+    size: int
+    timeout_s: float
+
+
+def needs_several_calls(images: NDArray[np.uint8]) -> bool:
+    """What is no stack of images does not: it goes on whole, to be refused as what it is."""
+    return isinstance(images, np.ndarray) and images.ndim == 3 and len(images) > IMAGES_PER_CALL
+
+
+def batch_parts(images: NDArray[np.uint8], model: str, layout: str, timeout_s: float, *, probabilities: bool) -> Iterator[Part]:
+    """The calls for (N, 28, 28) images, in order, each packed when it is taken. Raises as `batch_request`."""
+    deadline = monotonic() + timeout_s
+    for start in range(0, len(images), IMAGES_PER_CALL):
+        part = images[start : start + IMAGES_PER_CALL]
+        request = batch_request(part, model, layout, probabilities=probabilities)
+        yield Part(request, len(part), deadline - monotonic())
 
 
 def pack(pixels: bytes, model: str, layout: str, *, probabilities: bool) -> pb.RecognizeBatchRequest:

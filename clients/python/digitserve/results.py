@@ -110,6 +110,8 @@ class BatchRecognition:
         unsure: (N,) bool.
         probabilities: (N, classes) float32 if they were asked for, else None. The row of a blank image is all zeros.
         boxes: (N, 4) int32, left, top, width, height of each character; None if all images were framed already.
+        timing: of its slowest and its largest batch on the server: the longest wait, the longest computing, the most images.
+            They may belong to different batches, and for many images their sum is far less than the time that passed.
     """
 
     labels: list[str]

@@ -6,12 +6,19 @@ from collections.abc import Iterator
 import pytest
 
 from tests.unit.client.fake_server import FakeServer, serve
+from tests.unit.client.flavours import Flavour, call_async, call_sync
 
 
 @pytest.fixture
 def server() -> Iterator[FakeServer]:
     with serve() as running:
         yield running
+
+
+@pytest.fixture(params=[call_sync, call_async], ids=["sync", "async"])
+def call(request: pytest.FixtureRequest) -> Flavour:
+    flavour: Flavour = request.param
+    return flavour
 
 
 @pytest.fixture

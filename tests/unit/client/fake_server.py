@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -52,19 +52,21 @@ def pack(message: Any) -> any_pb2.Any:
 
 @dataclass
 class Call:
-    """One call as the server saw it."""
+    """One call as the server saw it; `ended` is set once it was answered, refused, cancelled or is over its deadline."""
 
     method: str
     request: Any
     time_remaining_s: float | None
+    ended: threading.Event = field(default_factory=threading.Event)
 
 
 class FakeRecognizer(pb_grpc.RecognizerServicer):
-    """Reads an image as its brightest pixel modulo 10; black is blank. `script` holds what to refuse first."""
+    """Reads an image as its brightest pixel modulo 10; black is blank. `script` and `refuses` say what to refuse."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.script: deque[Refusal] = deque()
+        self.refuses: Callable[[Any], Refusal | None] = lambda request: None
         self.models = [MODEL]
         self.open = threading.Event()
         self.open.set()
@@ -103,8 +105,12 @@ class FakeRecognizer(pb_grpc.RecognizerServicer):
             assert self.arrived.acquire(timeout=PATIENCE_S)
 
     def _enter(self, method: str, request: Any, context: Any) -> None:
-        self.calls.append(Call(method, request, context.time_remaining()))
+        call = Call(method, request, context.time_remaining())
+        context.add_callback(call.ended.set)
+        self.calls.append(call)
         self.arrived.release()
+        if refusal := self.refuses(request):
+            refusal.abort(context)
         assert self.open.wait(PATIENCE_S)
         if self.script:
             self.script.popleft().abort(context)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from digitserve.answers import batch_from, model_from, recognition_from, rows_for
+from digitserve.answers import batch_from, joined, model_from, recognition_from, rows_for
 from digitserve.errors import Internal
+from digitserve.results import BatchRecognition, ModelVersion, Timing
 from digitserve.tray import Letter
 from digitserve.v1 import recognizer_pb2 as pb
 from hypothesis import given
@@ -83,6 +85,45 @@ def test_an_answer_that_makes_no_sense_is_internal(damage: dict[str, Any], reaso
     message.MergeFrom(pb.RecognizeBatchResponse(**damage))
     with pytest.raises(Internal, match=reason):
         batch_from(message, 2, probabilities=True)
+
+
+def part(*brightest: int, model: str = "", **fields: Any) -> BatchRecognition:
+    message = answer_batch(packed(*brightest, model=model))
+    message.MergeFrom(pb.RecognizeBatchResponse(**fields))
+    return batch_from(message, len(brightest), probabilities=True)
+
+
+def test_joined_parts_are_the_answer_to_all() -> None:
+    whole, both = part(7, 0, 3), joined([part(7, 0), part(3)], 28, 28)
+    assert (both.labels, both.class_names, both.model) == (whole.labels, whole.class_names, whole.model)
+    for name in ("classes", "unsure", "probabilities"):
+        found, expected = getattr(both, name), getattr(whole, name)
+        assert found.dtype == expected.dtype
+        assert np.array_equal(found, expected)
+    assert both.boxes is None
+
+
+def test_joined_parts_without_probabilities_have_none() -> None:
+    bare = batch_from(answer_batch(packed(7)), 1, probabilities=False)
+    assert joined([bare, bare], 28, 28).probabilities is None
+
+
+def test_a_part_without_boxes_takes_whole_images_beside_one_that_has_them() -> None:
+    both = joined([part(7, 1), part(3, model="boxed")], 30, 32)
+    assert both.boxes is not None
+    assert both.boxes.dtype == np.int32
+    assert both.boxes.tolist() == [[0, 0, 32, 30], [0, 0, 32, 30], [1, 2, 3, 4]]
+
+
+def test_joined_timing_is_the_longest_of_each() -> None:
+    timings = [pb.Timing(queue_ms=9, compute_ms=1, batch_size=64), pb.Timing(queue_ms=2, compute_ms=5, batch_size=256)]
+    assert joined([part(7, timing=timing) for timing in timings], 28, 28).timing == Timing(9.0, 5.0, 256)
+
+
+@pytest.mark.parametrize("change", [{"model": ModelVersion("digits", "2")}, {"class_names": tuple("abcdefghij")}])
+def test_parts_from_two_models_are_not_joined(change: dict[str, Any]) -> None:
+    with pytest.raises(Internal, match=r"the model changed from digits:1 to digits:\d while the batch was read"):
+        joined([part(7), replace(part(3), **change)], 28, 28)
 
 
 def explained() -> pb.RecognizeResponse:

@@ -2,11 +2,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import digitserve.requests
 import numpy as np
 import pytest
-from digitserve.requests import Question, batch_request, checked_timeout_s, lone_request, pack_letters
+from digitserve.requests import (
+    CALLS_IN_FLIGHT,
+    IMAGES_PER_CALL,
+    Question,
+    batch_parts,
+    batch_request,
+    checked_timeout_s,
+    lone_request,
+    needs_several_calls,
+    pack_letters,
+)
 from digitserve.tray import Letter
 from digitserve.v1 import recognizer_pb2 as pb
+
+from server.config import Settings
 
 
 def test_a_question_becomes_a_request() -> None:
@@ -64,6 +77,35 @@ def test_a_batch_has_two_layouts() -> None:
     assert batch_request(images, "", "auto", probabilities=False).layout == pb.LAYOUT_AUTO
     with pytest.raises(ValueError, match="layout is 'single'"):
         batch_request(images, "", "single", probabilities=False)
+
+
+def test_only_what_is_over_a_call_needs_several() -> None:
+    assert not needs_several_calls(np.zeros((IMAGES_PER_CALL, 28, 28), np.uint8))
+    assert needs_several_calls(np.zeros((IMAGES_PER_CALL + 1, 28, 28), np.uint8))
+
+
+@pytest.mark.parametrize("images", [None, [0] * 5000, np.uint8(1), np.zeros(()), np.zeros((5000, 784), np.uint8)])
+def test_what_is_no_stack_of_images_is_refused_whole(images: Any) -> None:
+    assert not needs_several_calls(images)
+    with pytest.raises((TypeError, ValueError), match=r"images has (type|dtype|shape \(5000, 784\))"):
+        batch_request(images, "", "auto", probabilities=False)
+
+
+def test_parts_keep_the_order_and_share_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digitserve.requests, "IMAGES_PER_CALL", 2)
+    monkeypatch.setattr(digitserve.requests, "monotonic", iter([100.0, 100.0, 103.0, 111.0]).__next__)
+    images = np.arange(5 * 784, dtype=np.uint8).reshape(5, 28, 28)
+    parts = list(batch_parts(images, "m", "auto", 10.0, probabilities=True))
+    assert [(part.size, part.timeout_s) for part in parts] == [(2, 10.0), (2, 7.0), (1, -1.0)]
+    assert b"".join(part.request.images for part in parts) == images.tobytes()
+    assert all(part.request.model == "m" and part.request.probabilities for part in parts)
+    assert {part.request.layout for part in parts} == {pb.LAYOUT_AUTO}
+
+
+def test_full_parts_pass_a_proxy_and_leave_half_of_the_queue_to_others() -> None:
+    (part, _) = batch_parts(np.zeros((IMAGES_PER_CALL + 1, 28, 28), np.uint8), "", "auto", 1.0, probabilities=True)
+    assert part.request.ByteSize() <= 4 * 1024 * 1024
+    assert Settings().max_queue_size / 2 >= CALLS_IN_FLIGHT * IMAGES_PER_CALL
 
 
 @pytest.mark.parametrize("timeout_s", [0.0, -1.0, float("inf"), float("nan")])

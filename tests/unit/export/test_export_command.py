@@ -11,7 +11,7 @@ import export.__main__ as command
 from export.verify import Graph
 from train.__main__ import main as train
 from train.checkpoint import load_checkpoint, save_checkpoint
-from train.data import load_mnist
+from train.mnist import load_mnist
 from train.model import NETWORKS, cost
 
 
@@ -53,6 +53,19 @@ def test_a_published_version_is_refused_before_any_work(
     (tmp_path / "digits" / "1").mkdir(parents=True)
     assert export(tmp_path / "none.pt", data_folder, tmp_path) == 1
     assert "is published already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--name", "Digits"), ("--name", "digits:2"), ("--version", "0"), ("--version", "v2")]
+)
+def test_a_bad_name_or_version_is_one_clear_line_before_any_work(
+    tmp_path: Path, data_folder: Path, capsys: pytest.CaptureFixture[str], flag: str, value: str
+) -> None:
+    assert export(tmp_path / "none.pt", data_folder, tmp_path / "models", flag, value) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"export: model {flag.removeprefix('--')} {value!r}: use a ")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "models").exists()
 
 
 def test_an_export_that_differs_is_not_published(

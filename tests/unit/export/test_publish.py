@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from export.publish import PublishError, publish
+from server.repository import index_names, read_repository
 
 CARD: dict[str, Any] = {"class_names": ["零", "一"], "threshold": 0.5}
 
@@ -81,8 +82,31 @@ def test_a_failed_move_brings_the_old_version_back(tmp_path: Path, monkeypatch: 
     assert [path.name for path in (tmp_path / "digits").iterdir()] == ["1"]
 
 
-@pytest.mark.parametrize(("name", "version"), [("../x", "1"), ("", "1"), ("Digits", "1"), ("digits", "0"), ("digits", "1/2")])
-def test_names_that_could_lead_elsewhere_are_refused(tmp_path: Path, name: str, version: str) -> None:
-    with pytest.raises(PublishError, match=r"model (name|version)"):
+BAD_NAMES = ["", "../x", "Digits", "7segment", "-digits", "digits:2", "digits@stable", "two words", "digits\n", "été", "d" * 65]
+BAD_VERSIONS = ["", "0", "01", "-1", "1.0", "v2", "1/2", "stable", "1\n", "٣", "1" * 10]
+BAD_TARGETS = [(name, "1") for name in BAD_NAMES] + [("digits", version) for version in BAD_VERSIONS]
+
+
+@pytest.mark.parametrize(("name", "version"), BAD_TARGETS)
+def test_what_the_server_would_not_serve_is_refused(tmp_path: Path, name: str, version: str) -> None:
+    with pytest.raises(PublishError, match=r"^model (name|version) .*: use a .*$") as caught:
         publish(tmp_path, name, version, model=b"", card=CARD)
+    assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+SERVED: dict[str, Any] = {
+    **CARD,
+    "input": {"height": 28, "width": 28},
+    "max_batch_size": 256,
+    "metrics": {"accuracy": 0.99, "n": 100},
+    "labels": ["stable"],
+}
+
+
+@pytest.mark.parametrize(("name", "version"), [("digits", "1"), ("d", "12"), ("d-7_x", "2"), ("d" * 64, "9" * 9)])
+def test_what_is_published_the_server_reaches(tmp_path: Path, name: str, version: str) -> None:
+    publish(tmp_path, name, version, model=b"model", card=SERVED)
+    cards = read_repository(tmp_path)
+    assert [(card.name, card.version) for card in cards] == [(name, version)]
+    assert set(index_names(cards)) == {"", name, f"{name}:{version}", f"{name}@stable"}

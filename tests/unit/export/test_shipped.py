@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from export.verify import Graph, check_contract
-from train.data import load_mnist
+from train.mnist import load_mnist
 
 MODELS = Path(__file__).parents[3] / "models"
 FOLDERS = sorted(path.parent for path in MODELS.glob("*/*/model.json"))

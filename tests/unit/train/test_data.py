@@ -9,8 +9,9 @@ import pytest
 import torch
 from torchvision.datasets import MNIST
 
-from train.data import Dataset, cache_folder, load_mnist, prepare_mnist, split
+from train.data import Dataset, cache_folder, split
 from train.errors import DataError
+from train.mnist import load_mnist, prepare_mnist
 
 
 def packed(folder: Path) -> dict[str, str]:
