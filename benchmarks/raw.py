@@ -23,7 +23,8 @@ from digitserve.bench.settings import BenchError
 
 WARMUP_S = 0.5
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-WAYS = ("default", "no-spinning", "split")
+USUAL_WAYS = ("default", "no-spinning")
+WAYS = (*USUAL_WAYS, "split")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from benchmarks.processes import ServerProcess
-from benchmarks.raw import WAYS
+from benchmarks.raw import USUAL_WAYS, WAYS
 from benchmarks.rounds import interleave, paired_ratios, spread_of
 from benchmarks.stage import Stage, say
 from benchmarks.targets import Row
@@ -48,21 +49,26 @@ def _unary_at(stage: Stage, in_flight: int, target: float | None) -> list[Row]:
 
 
 def measure_packed(stage: Stage) -> list[Row]:
-    """RecognizeBatch of 256 images, 4 in flight, against onnxruntime alone with all cores."""
+    """RecognizeBatch of 256 images, 4 in flight, against onnxruntime alone with all cores.
+
+    The ceiling is the better of its two usual ways, by the medians of all rounds: the better one of each round would be the
+    luckier one. The rounds are short and many, since what disturbs a machine's memory comes and goes within seconds.
+    """
     say("packed batches: the server and onnxruntime alone")
+    brief = replace(stage, rounds=3 * stage.rounds, seconds=stage.seconds / 3)
 
     def load() -> float:
-        figures = stage.load(stage.server, mode="batch", batch_size=IMAGES_A_BATCH, concurrency=4)
+        figures = brief.load(stage.server, mode="batch", batch_size=IMAGES_A_BATCH, concurrency=4)
         return figures.images_per_s
 
     def run_raw(way: str) -> float:
         options = ("--batch", str(IMAGES_A_BATCH), "--threads", str(stage.cores), "--way", way)
-        return float(stage.raw(*options)["images_per_s"])
+        return float(brief.raw(*options)["images_per_s"])
 
     measures: dict[str, Callable[[], float]] = {way: partial(run_raw, way) for way in WAYS}
-    runs = interleave(stage.rounds, {"server": load} | measures)
-    plain = [max(pair) for pair in zip(runs["default"], runs["no-spinning"], strict=True)]
-    ratio = paired_ratios(runs["server"], plain)
+    runs = interleave(brief.rounds, {"server": load} | measures)
+    ratios = {way: paired_ratios(runs["server"], runs[way]) for way in WAYS}
+    ratio = min((ratios[way] for way in USUAL_WAYS), key=lambda one: one.median)
     served = spread_of(runs["server"])
     title = f"packed {IMAGES_A_BATCH} x 4 in flight"
     rows = [
@@ -70,9 +76,9 @@ def measure_packed(stage: Stage) -> list[Row]:
         Row(title, served.median, "images/s", spread=served, digits=0),
     ]
     for way in WAYS:
-        rate, to_it = spread_of(runs[way]), paired_ratios(runs["server"], runs[way])
+        rate = spread_of(runs[way])
         rows.append(Row(f"onnxruntime alone, {way}", rate.median, "images/s", spread=rate, digits=0))
-        rows.append(Row(f"{title}, against {way}", to_it.median, "x", spread=to_it))
+        rows.append(Row(f"{title}, against {way}", ratios[way].median, "x", spread=ratios[way]))
     return rows
 
 
