@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from export.onnx import OPSET, to_onnx
 from export.publish import check_target, publish
 from export.verify import Graph, verify
 from train.checkpoint import load_checkpoint
+from train.data import Dataset
 from train.datasets import load_dataset
 from train.errors import TrainingError
 from train.evaluate import Score
@@ -54,25 +56,25 @@ def run(options: argparse.Namespace) -> None:
     """Load, export, verify, measure, publish: each step raises, and nothing is written before the last."""
     check_target(options.models, options.name, options.version, force=options.force)
     checkpoint = load_checkpoint(options.checkpoint)
-    model, settings = restore(checkpoint)
-    data = load_dataset(settings.dataset, options.data)
+    settings = Settings.from_dict(checkpoint["settings"])
+    data = load_dataset(settings.dataset, options.data, settings.extra)
+    model = restore(checkpoint, settings, data.side)
     temperature = float(checkpoint["calibration"]["temperature"])
-    exported = to_onnx(model, temperature, NETWORKS[settings.network].side)
+    exported = to_onnx(model, temperature, data.side)
     difference = verify(model, temperature, exported, data.test.images)
     print(f"verified: probabilities within {difference.probabilities:.1g} of torch, evidence {difference.evidence:.1g}")
     found = Graph(exported).score(data.test.images, data.test.labels)
     print(f"test set, in onnxruntime: {found}")
-    card = describe(options, checkpoint, settings, found)
+    card = describe(options, checkpoint, settings, data, found)
     target = publish(options.models, options.name, options.version, model=serialize(exported), card=card, force=options.force)
     print(f"published {target}")
 
 
-def restore(checkpoint: dict[str, Any]) -> tuple[Recognizer, Settings]:
-    """The averaged network that a checkpoint holds."""
-    settings = Settings.from_dict(checkpoint["settings"])
-    model = build_model(settings, len(checkpoint["class_names"]))
+def restore(checkpoint: dict[str, Any], settings: Settings, side: int) -> Recognizer:
+    """The averaged network that a checkpoint holds, for images of `side` pixels."""
+    model = build_model(settings, len(checkpoint["class_names"]), side)
     load_weights(model, checkpoint["ema"])
-    return model.eval(), settings
+    return model.eval()
 
 
 def serialize(model: onnx.ModelProto) -> bytes:
@@ -80,30 +82,41 @@ def serialize(model: onnx.ModelProto) -> bytes:
     return model.SerializeToString(deterministic=True)
 
 
-def describe(options: argparse.Namespace, checkpoint: dict[str, Any], settings: Settings, found: Score) -> dict[str, Any]:
+def describe(
+    options: argparse.Namespace, checkpoint: dict[str, Any], settings: Settings, data: Dataset, found: Score
+) -> dict[str, Any]:
     """The model's card: what the server needs, what it is worth, and where it comes from."""
     network = NETWORKS[settings.network]
-    spent = cost(network, len(checkpoint["class_names"]))
+    names, title = checkpoint["class_names"], data.origin.title or data.origin.name
+    spent = cost(network, len(names), data.side)
     return {
-        "description": f"Handwritten digits 0 to 9, trained on MNIST (network {network.name}).",
+        "description": f"Handwritten characters {describe_classes(names)}, trained on {title} (network {network.name}).",
         "labels": ["stable"],
-        "class_names": checkpoint["class_names"],
-        "input": {"height": network.side, "width": network.side},
+        "class_names": names,
+        "input": {"height": data.side, "width": data.side},
         "max_batch_size": MAX_BATCH_SIZE,
         "opset": OPSET,
         "multiply_adds": spent.multiply_adds,
         "parameters": spent.parameters,
         "threshold": checkpoint["calibration"]["threshold"],
         "metrics": {
-            "dataset": "MNIST test",
+            "dataset": f"{title} test",
             "n": found.n,
             "accuracy": found.accuracy,
             "interval_95": list(found.interval_95),
             "errors": found.errors,
         },
+        "data": data.origin._asdict(),
         "training": training_card(checkpoint, settings),
         "export": {"command": _command(options), "date": date.today().isoformat()},
     }
+
+
+def describe_classes(names: list[str]) -> str:
+    """In few words: "0 to 9", or all of them."""
+    spelt = "".join(names)
+    consecutive = len(spelt) == len(names) and all(ord(b) - ord(a) == 1 for a, b in pairwise(spelt))
+    return f"{names[0]} to {names[-1]}" if consecutive else ", ".join(names)
 
 
 def training_card(checkpoint: dict[str, Any], settings: Settings) -> dict[str, Any]:

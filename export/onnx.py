@@ -9,8 +9,9 @@ convolution, the calibration temperature and the linear layer's bias into the ev
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 import onnx
 import torch
@@ -24,10 +25,15 @@ INPUT, OUTPUTS = "image", ("probabilities", "evidence")
 
 
 class Served(nn.Module):
-    """A recognizer as it is served: pixels (batch, h, w) uint8 to probabilities and evidence, all folded."""
+    """A recognizer as it is served: pixels (batch, h, w) uint8 to probabilities and evidence, all folded.
+
+    Raises:
+        TrainingError: the network has no evidence.
+    """
 
     def __init__(self, model: Recognizer, temperature: float) -> None:
         super().__init__()
+        model.network.check_evidence()
         self.features = fold_batch_norm(model.features)
         scale_first_convolution(self.features, 1 / 255)
         self.head = evidence_head(model.classifier, temperature)
@@ -35,6 +41,19 @@ class Served(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         evidence = self.head(self.features(image.float().unsqueeze(1)))
         return evidence.mean((2, 3)).softmax(1), evidence
+
+
+class Answering(nn.Module):
+    """A recognizer of any kind, folded as `Served` is: pixels (batch, h, w) uint8 to probabilities alone. Never published."""
+
+    def __init__(self, model: Recognizer) -> None:
+        super().__init__()
+        self.features = fold_batch_norm(model.features)
+        scale_first_convolution(self.features, 1 / 255)
+        self.rest = deepcopy(nn.Sequential(model.pool, model.classifier)).eval()
+
+    def forward(self, image: Tensor) -> Tensor:
+        return cast(Tensor, self.rest(self.features(image.float().unsqueeze(1))).softmax(1))
 
 
 def fold_batch_norm(features: nn.Sequential) -> nn.Sequential:
@@ -66,19 +85,33 @@ def evidence_head(classifier: nn.Linear, temperature: float) -> nn.Conv2d:
 
 
 def to_onnx(model: Recognizer, temperature: float, side: int) -> onnx.ModelProto:
-    """Export one network; the batch size is left open, and the weights lie in the file itself."""
-    served = Served(model, temperature).eval().requires_grad_(False)
+    """Export one network; the batch size is left open, and the weights lie in the file itself.
+
+    Raises:
+        TrainingError: the network has no evidence.
+    """
+    return _export(Served(model, temperature), side, OUTPUTS)
+
+
+def to_comparable(model: Recognizer, side: int) -> onnx.ModelProto:
+    """A graph to time a network by: the one that would be served, or one without evidence where there is none."""
+    if model.network.hidden:
+        return _export(Answering(model), side, OUTPUTS[:1])
+    return to_onnx(model, 1.0, side)
+
+
+def _export(served: nn.Module, side: int, outputs: Sequence[str]) -> onnx.ModelProto:
     example = torch.zeros(2, side, side, dtype=torch.uint8)
     batch = torch.export.Dim("batch", min=1, max=65536)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own use of PyTorch
         program = torch.onnx.export(
-            served,
+            served.eval().requires_grad_(False),
             (example,),
             dynamo=True,
             opset_version=OPSET,
             input_names=[INPUT],
-            output_names=list(OUTPUTS),
+            output_names=list(outputs),
             dynamic_shapes=({0: batch},),
             verbose=False,
         )

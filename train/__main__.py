@@ -1,4 +1,4 @@
-"""`python -m train`: from images to a checkpoint.
+"""`python -m train`: from images to a checkpoint; and the other commands, each in a module of its own.
 
 A run writes into a folder of its own, runs/<time>-<seed>:
     settings.json    what was asked for, and where the code came from
@@ -11,6 +11,7 @@ A run writes into a folder of its own, runs/<time>-<seed>:
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 import time
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from train.checkpoint import load_checkpoint
 from train.data import Dataset, cache_folder
@@ -30,22 +32,34 @@ from train.loop import Epoch, Trainer, build_model, load_weights
 from train.model import NETWORKS
 from train.reframe import load_reframed
 from train.settings import Settings
+from train.strangers import foreign_letters, load_strangers
 
+COMMANDS = {
+    "compare": ("train.compare", "train several networks by the same recipe and put them into one table"),
+    "pack": ("train.pack", "frame a folder of pictures and pack it into one HDF5 file"),
+    "unpack": ("train.unpack", "write a dataset out as picture files"),
+}
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 FLAGS: tuple[tuple[str, type, str], ...] = (
-    ("dataset", str, f"what to read: {', '.join(LOADERS)}"),
+    ("dataset", str, f"what to read: {', '.join(LOADERS)}, folder:PATH, or several joined by +"),
     ("network", str, f"one of: {', '.join(NETWORKS)}"),
     ("epochs", int, "how often to go through the images"),
     ("seed", int, "the same seed gives the same weights on the same machine"),
     ("batch_size", int, "images a step"),
     ("lr", float, "the peak of the learning rate's one cycle"),
+    ("strangers_share", float, "so many pictures that are no character for each image, to be unsure about"),
+    ("strange_dataset", str, "a dataset whose characters are strangers, too"),
     ("limit", int, "use only the first so many training images"),
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit status; what goes wrong is one line on stderr."""
-    options = build_parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] in COMMANDS:
+        module = importlib.import_module(COMMANDS[words[0]][0])
+        return int(module.main(words[1:]))
+    options = build_parser().parse_args(words)
     run: Run | None = None
     try:
         run = Run(options)
@@ -61,11 +75,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m train", description="Train a network to read handwritten digits.")
+    parser = argparse.ArgumentParser(
+        prog="python -m train",
+        description="Train a network to read handwritten characters.",
+        epilog="other commands, each with a --help of its own:\n"
+        + "\n".join(f"  python -m train {name:<9} {meaning}" for name, (_, meaning) in COMMANDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--data", type=Path, help="folder with the data (default: $DIGITSERVE_DATA, else a cache folder)")
     parser.add_argument("--output", type=Path, help="the run's folder (default: runs/<time>-<seed>)")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: a GPU when there is one)")
     parser.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="continue a run exactly, with its own settings")
+    parser.add_argument(
+        "--extra", action="append", metavar="DATASET", help="add its images to the training ones; may be repeated"
+    )
     defaults = Settings()
     for name, kind, text in FLAGS:
         default = getattr(defaults, name)
@@ -84,13 +107,22 @@ class Run:
         self.folder = options.resume.parent if options.resume else options.output or _new_folder(self.settings.seed)
         if checkpoint is None:
             refuse_used(self.folder)
-        self.dataset = limited(load_dataset(self.settings.dataset, options.data), self.settings.limit)
+        self.dataset = limited(load_dataset(self.settings.dataset, options.data, self.settings.extra), self.settings.limit)
         reframed = load_reframed(self.dataset.train.images, cache_folder()) if self.settings.reframed_share else None
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.trainer = Trainer(self.settings, self.dataset, reframed, folder=self.folder, device=self.device)
+        strangers = self._load_strangers(options.data)
+        self.trainer = Trainer(self.settings, self.dataset, reframed, strangers, folder=self.folder, device=self.device)
         if checkpoint:
             self.trainer.restore(checkpoint)
         self._describe()
+
+    def _load_strangers(self, folder: Path | None) -> Tensor | None:
+        if not self.settings.strangers_share:
+            return None
+        drawn = load_strangers(self.dataset.train.images, cache_folder())
+        if not self.settings.strange_dataset:
+            return drawn
+        return torch.cat((drawn, foreign_letters(load_dataset(self.settings.strange_dataset, folder))))
 
     def _describe(self) -> None:
         command = self.settings.command()
@@ -105,7 +137,7 @@ class Run:
     def finish(self) -> None:
         """Look at the test set, once, with the weights that validation chose."""
         best = load_checkpoint(self.folder / "best.pt")
-        model = build_model(self.settings, len(self.dataset.class_names))
+        model = build_model(self.settings, len(self.dataset.class_names), self.dataset.side)
         load_weights(model, best["ema"])
         test = self.dataset.test
         logits = predict(model.to(self.device), test.images, device=self.device)
@@ -127,6 +159,8 @@ class Run:
 def chosen_settings(options: argparse.Namespace, checkpoint: dict[str, Any] | None) -> Settings:
     """The defaults with what the command line changes; a resumed run keeps its own, since exactness is its promise."""
     given = {name: getattr(options, name) for name, _, _ in FLAGS if getattr(options, name) is not None}
+    if options.extra:
+        given["extra"] = tuple(options.extra)
     if checkpoint is None:
         return replace(Settings(), **given)
     if given or options.output:

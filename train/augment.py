@@ -1,4 +1,4 @@
-"""Augmentation on the batch, in torch: every image gets its own rotation, scale, shear, shift and elastic wobble.
+"""Augmentation on the batch, in torch: each image gets its own rotation, scale, shear, shift, elastic wobble, blur and noise.
 
 All randomness is drawn from one generator on the CPU, so that a run continues exactly from a checkpoint and looks the
 same on every device; only the drawn numbers (a few per image) travel to the device.
@@ -23,6 +23,9 @@ class Augmentation:
     shift_px: float = 1.5
     elastic_px: float = 0.8  # standard deviation of the wobble at its knots
     elastic_knots: int = 6  # knots a side; between them the wobble is smooth
+    blur: float = 0.0  # 1: up to the average of each pixel and its eight neighbours
+    noise: float = 0.0  # the largest standard deviation, where full ink is 1
+    noise_share: float = 0.2  # of the images
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Move the ink of each image: (batch, 1, h, w) float32 in 0..1 -> the same shape and range."""
@@ -31,7 +34,21 @@ class Augmentation:
         grid = F.affine_grid(theta, [batch, 1, height, width], align_corners=False)
         if self.elastic_px:
             grid = grid + self._wobble(batch, generator, height, width, images.device)
-        return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        return self._grain(moved, generator)
+
+    def _grain(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """What cameras and scanners do to ink: a little out of focus, and now and then noise."""
+        batch = len(images)
+        if self.blur:
+            share = (torch.rand(batch, 1, 1, 1, generator=generator) * self.blur).to(images.device, non_blocking=True)
+            images = torch.lerp(images, F.avg_pool2d(images, 3, 1, 1), share)
+        if self.noise:
+            strength = torch.rand(batch, 1, 1, 1, generator=generator) * self.noise
+            strength *= torch.rand(batch, 1, 1, 1, generator=generator) < self.noise_share
+            noise = torch.randn(images.shape, generator=generator) * strength
+            images = (images + noise.to(images.device, non_blocking=True)).clamp_(0, 1)
+        return images
 
     def _affine(self, batch: int, generator: torch.Generator, width: int) -> Tensor:
         """Where each output pixel looks in the input: (batch, 2, 3), in grid_sample's units (-1..1 across the image)."""

@@ -43,18 +43,28 @@ class Trainer:
         settings: what to do.
         dataset: what to do it with; of `dataset.test` nothing is read here.
         reframed: a second copy of the training images (n, h, w) uint8, or None.
+        strangers: pictures (n, h, w) uint8 that are none of the classes, or None.
         folder: where checkpoints and metrics go.
         device: where to compute.
     """
 
     def __init__(
-        self, settings: Settings, dataset: Dataset, reframed: Tensor | None, *, folder: Path, device: torch.device
+        self,
+        settings: Settings,
+        dataset: Dataset,
+        reframed: Tensor | None,
+        strangers: Tensor | None = None,
+        *,
+        folder: Path,
+        device: torch.device,
     ) -> None:
         self.settings, self.folder, self.device = settings, folder, device
         self.class_names = dataset.class_names
         self.generator = torch.Generator().manual_seed(settings.seed)
         self._place_data(dataset, reframed)
-        self.model = build_model(settings, len(dataset.class_names)).to(device).to(memory_format=torch.channels_last)
+        self.strangers = None if strangers is None else strangers.to(device)
+        model = build_model(settings, len(dataset.class_names), dataset.side)
+        self.model = model.to(device).to(memory_format=torch.channels_last)
         self.ema = deepcopy(self.model).requires_grad_(False)
         self.optimizer = make_optimizer(self.model, settings)
         self.scheduler = torch.optim.lr_scheduler.OneCycleLR(
@@ -121,8 +131,10 @@ class Trainer:
         """One step of the optimizer. Returns loss and accuracy as a tensor: nobody waits for the device."""
         images, labels = self._draw(index)
         with self._autocast():
-            logits = self.model(images)
+            logits, strange = self.model(images).tensor_split([len(labels)])
             loss = cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
+            if len(strange):  # no class is likelier than another
+                loss = loss - self.settings.strangers_weight * strange.log_softmax(1).mean()
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
@@ -132,9 +144,13 @@ class Trainer:
         return torch.stack((loss.detach(), (logits.argmax(1) == labels).float().mean()))
 
     def _draw(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """A batch, each image from the original or from its reframed copy, and moved by a little."""
+        """A batch, each image from the original or from its reframed copy, and moved by a little; strangers at its end."""
         source = (torch.rand(len(index), generator=self.generator) < self.settings.reframed_share).long()
         chosen = self.sources[source.to(self.device), index.to(self.device)]
+        if self.strangers is not None:
+            count = round(len(index) * self.settings.strangers_share)
+            drawn = torch.randint(len(self.strangers), (count,), generator=self.generator)
+            chosen = torch.cat((chosen, self.strangers[drawn.to(self.device)]))
         images = self.settings.augmentation(as_input(chosen), self.generator)
         return images.contiguous(memory_format=torch.channels_last), self.labels[index.to(self.device)]
 
@@ -195,11 +211,11 @@ class Trainer:
         self.epoch, self.minutes, self.best = checkpoint["epoch"], checkpoint["minutes"], checkpoint["best"]
 
 
-def build_model(settings: Settings, classes: int) -> Recognizer:
-    """The network with its first weights, which depend on the seed alone."""
+def build_model(settings: Settings, classes: int, side: int | None = None) -> Recognizer:
+    """The network for images of `side` pixels with its first weights, which depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        return Recognizer(NETWORKS[settings.network], classes)
+        return Recognizer(NETWORKS[settings.network], classes, side)
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:

@@ -1,56 +1,22 @@
-"""Networks. No I/O here: a network is its settings, its weights and nothing else.
+"""Networks as modules. No I/O here: a network is its shape (train/networks.py), its weights and nothing else.
 
 The default network is a chain of convolutions, each with batch norm and ReLU, then global average pooling and one
 linear layer. Because pooling and the linear layer are both linear they can change places, and the linear layer
-applied to every place gives class activation maps for nothing: see `Recognizer.evidence`.
+applied to every place gives class activation maps for nothing: see `Recognizer.evidence`. All networks but `plain`
+end like that, and take images of any side; `plain` is there to compare with.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from train.errors import SettingsError
+from train.networks import DEFAULT_NETWORK, NETWORKS, Cost, Layer, Network, cost
 
-class Layer(NamedTuple):
-    """One step of a network: `conv` is a dense convolution, `separable` a depthwise one followed by a pointwise one."""
-
-    kind: Literal["conv", "separable"]
-    channels: int
-    kernel: int = 3
-    stride: int = 1
-
-
-class Network(NamedTuple):
-    """A network's shape. `places` is the side of the last map, which is also the evidence's."""
-
-    name: str
-    layers: tuple[Layer, ...]
-    side: int = 28
-
-    @property
-    def places(self) -> int:
-        side = self.side
-        for layer in self.layers:
-            side = -(-side // layer.stride)
-        return side
-
-
-# How this one was chosen: docs/decisions/0001-network.md. Channels are multiples of 8 because onnxruntime's CPU kernels work
-# on blocks of 8 channels (16 with AVX-512) and pad whatever is left.
-GAP = Network(
-    "gap",
-    (
-        Layer("conv", 16, kernel=5, stride=2),
-        Layer("separable", 32),
-        Layer("separable", 96, kernel=5, stride=2),
-        Layer("separable", 96, kernel=5),
-        Layer("separable", 96, kernel=5),
-    ),
-)
-NETWORKS: dict[str, Network] = {network.name: network for network in (GAP,)}
-DEFAULT_NETWORK = GAP.name
+__all__ = ["DEFAULT_NETWORK", "NETWORKS", "Cost", "Layer", "Network", "Recognizer", "cost"]
 
 
 class Convolution(nn.Sequential):
@@ -86,54 +52,107 @@ class Separable(nn.Module):
         return torch.relu_(y + x if self.shortcut else y)
 
 
-class Recognizer(nn.Module):
-    """Images (batch, 1, side, side) float32 in 0..1, ink light on black, to logits (batch, classes)."""
+class Residual(nn.Module):
+    """Two convolutions around which the input goes as it is, or through a pointwise convolution where the shape changes."""
 
-    def __init__(self, network: Network, classes: int = 10) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
         super().__init__()
+        self.first = Convolution(inputs, outputs, kernel, stride)
+        self.second = Convolution(outputs, outputs, kernel)
+        same = inputs == outputs and stride == 1
+        self.shortcut = nn.Identity() if same else Convolution(inputs, outputs, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu_(self.second(torch.relu_(self.first(x))) + self.shortcut(x))
+
+
+class Pooled(nn.Sequential):
+    """Convolution with a bias, ReLU, max pooling. An odd side is rounded up, as strides do it."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
+        conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+        super().__init__(conv, nn.ReLU(), nn.MaxPool2d(stride, ceil_mode=True))
+
+
+BLOCKS: dict[str, type[Dense | Separable | Residual | Pooled]] = {
+    "conv": Dense,
+    "separable": Separable,
+    "residual": Residual,
+    "pooled": Pooled,
+}
+
+
+class Dropout(nn.Module):
+    """Dropout whose masks follow from a number among the weights: a run continues exactly from a checkpoint."""
+
+    draw: Tensor
+
+    def __init__(self, share: float = 0.5) -> None:
+        super().__init__()
+        self.share = share
+        self.register_buffer("draw", torch.randint(2**62, ()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        generator = torch.Generator().manual_seed(int(self.draw))
+        self.draw += 1
+        kept = torch.rand(x.shape, generator=generator) >= self.share
+        return x * kept.to(x.device) / (1 - self.share)
+
+
+class Average(nn.Module):
+    """Global average pooling: (batch, channels, h, w) to (batch, channels)."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features.mean((2, 3))
+
+
+class Hidden(nn.Module):
+    """A dense layer that sees every place: (batch, channels, places, places) to (batch, units)."""
+
+    def __init__(self, network: Network, inputs: int) -> None:
+        super().__init__()
+        self.network = network
+        self.dense = nn.Linear(inputs * network.places**2, network.hidden)
+        self.dropout = Dropout()
+
+    def forward(self, features: Tensor) -> Tensor:
+        if features.shape[2:] != (self.network.places, self.network.places):
+            side = self.network.side
+            raise SettingsError(f"network {self.network.name} was built for images of {side}x{side} and can take no others")
+        return cast(Tensor, self.dropout(torch.relu_(self.dense(features.flatten(1)))))
+
+
+class Recognizer(nn.Module):
+    """Images (batch, 1, side, side) float32 in 0..1, ink light on black, to logits (batch, classes).
+
+    `side` matters to a network with a dense layer alone, which takes no other images than those it was built for; it is
+    the network's own where it is None.
+    """
+
+    def __init__(self, network: Network, classes: int = 10, side: int | None = None) -> None:
+        super().__init__()
+        self.network = network.at(side)
         blocks: list[nn.Module] = []
         inputs = 1
         for layer in network.layers:
-            block = Dense if layer.kind == "conv" else Separable
-            blocks.append(block(inputs, layer.channels, layer.kernel, layer.stride))
+            blocks.append(BLOCKS[layer.kind](inputs, layer.channels, layer.kernel, layer.stride))
             inputs = layer.channels
         self.features = nn.Sequential(*blocks)
-        self.classifier = nn.Linear(inputs, classes)
+        self.pool = Hidden(self.network, inputs) if network.hidden else Average()
+        self.classifier = nn.Linear(network.hidden or inputs, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        return cast(Tensor, self.classifier(self.features(images).mean((2, 3))))
+        return cast(Tensor, self.classifier(self.pool(self.features(images))))
 
     def evidence(self, images: Tensor) -> Tensor:
-        """How much each place speaks for each class: (batch, classes, places, places). Its mean is `forward`."""
+        """How much each place speaks for each class: (batch, classes, places, places). Its mean is `forward`.
+
+        Raises:
+            TrainingError: the network has no such maps.
+        """
+        self.network.check_evidence()
         features = self.features(images)
         bias = self.classifier.bias.view(1, -1, 1, 1)
         return torch.einsum("bchw,kc->bkhw", features, self.classifier.weight) + bias
-
-
-class Cost(NamedTuple):
-    """What one image costs: multiply-adds of all convolutions and the classifier at every place; trained weights."""
-
-    multiply_adds: int
-    parameters: int
-
-
-def cost(network: Network, classes: int = 10) -> Cost:
-    """Count a network's cost from its shape alone, with batch norm folded away."""
-    multiply_adds = parameters = 0
-    inputs, side = 1, network.side
-    for layer in network.layers:
-        side = -(-side // layer.stride)
-        for outputs, weights in _convolutions(layer, inputs):
-            multiply_adds += weights * side * side
-            parameters += weights + outputs
-        inputs = layer.channels
-    head = inputs * classes
-    return Cost(multiply_adds + head * side * side, parameters + head + classes)
-
-
-def _convolutions(layer: Layer, inputs: int) -> list[tuple[int, int]]:
-    """(output channels, weights) of each convolution in one layer."""
-    area = layer.kernel**2
-    if layer.kind == "conv":
-        return [(layer.channels, area * inputs * layer.channels)]
-    return [(inputs, area * inputs), (layer.channels, inputs * layer.channels)]

@@ -15,6 +15,7 @@ class Settings:
     """The settings of one run; the defaults are the recipe of the models that ship."""
 
     dataset: str = "mnist"
+    extra: tuple[str, ...] = ()  # datasets whose images are added to the training ones
     network: str = DEFAULT_NETWORK
     epochs: int = 70
     seed: int = 0
@@ -24,6 +25,9 @@ class Settings:
     label_smoothing: float = 0.05
     clip_norm: float = 2.0
     ema_decay: float = 0.998
+    strangers_share: float = 0.0  # so many pictures that are no character, for each image of a batch; see train/strangers.py
+    strangers_weight: float = 0.5  # of their loss, beside that of the characters
+    strange_dataset: str = ""  # its characters are strangers, too, such as letters among digits
     reframed_share: float = 0.2  # of the images of an epoch, how many are seen as the server frames them
     limit: int | None = None  # use only the first so many training images
     augmentation: Augmentation = field(default_factory=Augmentation)

@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from export.onnx import OPSET, fold_batch_norm, scale_first_convolution
-from export.verify import Graph
+import export.onnx
+from export.onnx import OPSET, fold_batch_norm, scale_first_convolution, to_comparable, to_onnx
+from export.verify import Graph, verify
+from train.errors import TrainingError
 from train.evaluate import as_input
 from train.model import Recognizer
+from train.networks import PLAIN, RESNET
 
 UINT8, FLOAT = onnx.TensorProto.UINT8, onnx.TensorProto.FLOAT
 
@@ -74,3 +77,45 @@ def test_folding_changes_no_answer_and_not_the_model(model: Recognizer, images: 
         found, wanted = folded(images.float().unsqueeze(1)), model.features(as_input(images))
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.fixture(scope="module")
+def plain() -> Recognizer:
+    return Recognizer(PLAIN).eval()
+
+
+def test_a_network_without_evidence_is_never_served(plain: Recognizer) -> None:
+    with pytest.raises(TrainingError, match=r"^network plain has no evidence maps: it is for comparison$"):
+        to_onnx(plain, 1.0, side=28)
+
+
+def test_a_network_without_evidence_can_be_timed(plain: Recognizer, images: Tensor) -> None:
+    graph = to_comparable(plain, side=28)
+    assert signature(graph.graph.input) == [("image", UINT8, ["batch", 28, 28])]
+    assert signature(graph.graph.output) == [("probabilities", FLOAT, ["batch", 10])]
+    session = Graph(graph).session
+    with torch.no_grad():
+        wanted = plain(as_input(images)).softmax(1).numpy()
+    np.testing.assert_allclose(session.run(None, {"image": images.numpy()})[0], wanted, atol=1e-5)
+
+
+def test_what_is_timed_is_what_would_be_served(
+    model: Recognizer, exported: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def recorded(*arguments: object) -> onnx.ModelProto:
+        asked.append(arguments)
+        return exported
+
+    monkeypatch.setattr(export.onnx, "to_onnx", recorded)
+    assert to_comparable(model, side=28) is exported
+    assert asked == [(model, 1.0, 28)]
+
+
+def test_shortcuts_of_all_kinds_are_exported_faithfully_at_another_side() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network, images = Recognizer(RESNET, classes=15), torch.randint(0, 256, (9, 40, 40), dtype=torch.uint8)
+        network.train()(as_input(images))  # so that batch norm has statistics of its own
+    verify(network.eval(), 0.8, to_onnx(network, 0.8, side=40), images)

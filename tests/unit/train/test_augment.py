@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -40,14 +42,28 @@ def test_nothing_asked_nothing_moved(batch: Tensor) -> None:
         Augmentation(rotation_deg=0, scale=0, shear=0.2, shift_px=0, elastic_px=0),
         Augmentation(rotation_deg=0, scale=0, shear=0, shift_px=2, elastic_px=0),
         Augmentation(rotation_deg=0, scale=0, shear=0, shift_px=0, elastic_px=1),
+        replace(STILL, blur=1.0),
+        replace(STILL, noise=0.3, noise_share=1.0),
     ],
-    ids=["rotation", "scale", "shear", "shift", "elastic"],
+    ids=["rotation", "scale", "shear", "shift", "elastic", "blur", "noise"],
 )
 def test_each_image_moves_by_itself(batch: Tensor, augmentation: Augmentation) -> None:
     same = batch[:1].expand(8, -1, -1, -1)
     moved = augmentation(same, generator())
     for row in range(1, 8):
         assert not torch.allclose(moved[row], moved[0], atol=1e-3)
+
+
+def test_noise_is_for_a_share_of_the_images(batch: Tensor) -> None:
+    many = batch[:1].expand(400, -1, -1, -1)
+    touched = (replace(STILL, noise=0.3, noise_share=0.25)(many, generator()) - many).abs().amax((1, 2, 3)) > 1e-3
+    assert 60 < int(touched.sum()) < 140
+
+
+def test_blur_spreads_the_ink_and_keeps_its_amount(batch: Tensor) -> None:
+    blurred = replace(STILL, blur=1.0)(batch, generator())
+    assert torch.allclose(blurred.sum((1, 2, 3)), batch.sum((1, 2, 3)), rtol=0.02)
+    assert (blurred.amax((1, 2, 3)) <= batch.amax((1, 2, 3)) + 1e-6).all()
 
 
 def test_the_digit_is_still_the_digit(batch: Tensor) -> None:

@@ -12,8 +12,10 @@ from train.augment import Augmentation
 from train.checkpoint import load_checkpoint
 from train.data import Dataset, split
 from train.errors import CheckpointError
+from train.evaluate import predict
 from train.loop import Trainer, build_model, load_weights
 from train.settings import Settings
+from train.strangers import make_strangers
 
 CPU = torch.device("cpu")
 
@@ -26,6 +28,24 @@ def another_copy(digits: Dataset) -> torch.Tensor:
 def trainer(settings: Settings, digits: Dataset, folder: Path) -> Trainer:
     folder.mkdir(parents=True, exist_ok=True)
     return Trainer(settings, digits, another_copy(digits), folder=folder, device=CPU)
+
+
+def confidence_in(pictures: torch.Tensor, digits: Dataset, folder: Path, strangers: torch.Tensor | None) -> float:
+    """Of a network trained with or without strangers: its mean confidence in these pictures."""
+    folder.mkdir()
+    torch.set_num_threads(1)
+    settings = Settings(epochs=6, batch_size=12, seed=3, strangers_share=1.0, strangers_weight=1.0)
+    one = Trainer(settings, digits, None, strangers, folder=folder, device=CPU)
+    list(one.run())
+    return float(predict(one.model, pictures, device=CPU).softmax(1).amax(1).mean())
+
+
+def test_strangers_teach_the_network_to_be_unsure(digits: Dataset, tmp_path: Path) -> None:
+    strangers = torch.from_numpy(make_strangers(digits.train.images.numpy(), 140))
+    others = torch.from_numpy(make_strangers(digits.train.images.numpy(), 70, seed=1))
+    taught = confidence_in(others, digits, tmp_path / "with", strangers)
+    untaught = confidence_in(others, digits, tmp_path / "without", None)
+    assert taught < untaught - 0.1, (taught, untaught)
 
 
 def assert_identical(first: Any, second: Any) -> None:

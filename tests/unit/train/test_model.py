@@ -1,49 +1,76 @@
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from train.model import DEFAULT_NETWORK, NETWORKS, Layer, Network, Recognizer, cost
+from train.errors import SettingsError, TrainingError
+from train.model import Dropout, Recognizer
+from train.networks import GAP, NETWORKS, PLAIN, Layer, Network
 
-ODD = Network("odd", (Layer("conv", 8, 5, 2), Layer("separable", 16), Layer("separable", 16, 5, 2)), side=30)
+ODD = Network("odd", (Layer("conv", 8, 5, 2), Layer("separable", 16), Layer("residual", 16, 3, 2)), side=30)
+WITH_EVIDENCE = [*(network for network in NETWORKS.values() if not network.hidden), ODD]
 
 
-@pytest.mark.parametrize("network", [*NETWORKS.values(), ODD], ids=lambda network: network.name)
-def test_logits_are_the_mean_of_the_evidence(network: Network) -> None:
+@pytest.mark.parametrize("side", [28, 40])
+@pytest.mark.parametrize("network", WITH_EVIDENCE, ids=lambda network: network.name)
+def test_logits_are_the_mean_of_the_evidence(network: Network, side: int) -> None:
     model = Recognizer(network, classes=7).eval()
-    images = torch.rand(3, 1, network.side, network.side)
+    images = torch.rand(3, 1, side, side)
     evidence = model.evidence(images)
-    assert evidence.shape == (3, 7, network.places, network.places)
+    assert evidence.shape == (3, 7, network.at(side).places, network.at(side).places)
     torch.testing.assert_close(evidence.mean((2, 3)), model(images), atol=1e-5, rtol=1e-4)
 
 
+def test_plain_has_no_evidence() -> None:
+    with pytest.raises(TrainingError, match="network plain has no evidence maps"):
+        Recognizer(PLAIN).evidence(torch.zeros(1, 1, 28, 28))
+
+
+def test_plain_takes_the_images_that_it_was_built_for() -> None:
+    images = torch.rand(2, 1, 40, 40)
+    assert Recognizer(PLAIN, classes=15, side=40).eval()(images).shape == (2, 15)
+    with pytest.raises(SettingsError, match="network plain was built for images of 28x28"):
+        Recognizer(PLAIN, classes=15)(images)
+
+
 @pytest.mark.parametrize("network", [*NETWORKS.values(), ODD], ids=lambda network: network.name)
-def test_cost_is_what_torch_counts(network: Network) -> None:
-    model = Recognizer(network).eval()
-    counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        model(torch.zeros(1, 1, network.side, network.side))
-    head = model.classifier.weight.numel()
-    convolutions = counter.get_total_flops() // 2 - head
-    assert cost(network).multiply_adds == convolutions + head * network.places**2
-
-
-def test_parameters_are_counted_with_batch_norm_folded() -> None:
-    model = Recognizer(ODD)
-    weights = sum(module.weight.numel() for module in model.modules() if isinstance(module, nn.Conv2d))
-    biases = sum(module.num_features for module in model.modules() if isinstance(module, nn.BatchNorm2d))
-    head = model.classifier.weight.numel() + 10
-    assert cost(ODD).parameters == weights + biases + head
-
-
-def test_the_default_fits_blocks_of_eight_channels() -> None:
-    assert all(layer.channels % 8 == 0 for layer in NETWORKS[DEFAULT_NETWORK].layers)
-    assert cost(NETWORKS[DEFAULT_NETWORK]).multiply_adds < 3_000_000
-
-
-def test_every_weight_learns() -> None:
-    model = Recognizer(ODD)
-    model(torch.rand(4, 1, 30, 30)).square().sum().backward()
+def test_every_weight_learns(network: Network) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Recognizer(network)
+        model(torch.rand(8, 1, network.side, network.side)).square().sum().backward()
     assert all(weight.grad is not None and weight.grad.any() for weight in model.parameters())
+
+
+def test_the_names_of_the_default_networks_weights_never_change() -> None:
+    """Checkpoints of earlier versions name them so."""
+    names = set(Recognizer(GAP).state_dict())
+    assert {name.partition(".")[0] for name in names} == {"features", "classifier"}
+    blocks = {"features.0.conv.0.weight", "features.1.depthwise.0.weight", "features.4.pointwise.1.running_mean"}
+    assert blocks | {"classifier.weight", "classifier.bias"} <= names
+    assert len(names) == 6 + 4 * 12 + 2
+
+
+def test_dropout_leaves_half_and_keeps_the_mean() -> None:
+    dropped = Dropout()(torch.ones(100, 1000))
+    assert set(dropped.unique().tolist()) == {0.0, 2.0}
+    assert dropped.mean().item() == pytest.approx(1, abs=0.02)
+
+
+def test_dropout_continues_exactly_from_its_state() -> None:
+    first, other, x = Dropout(), Dropout(), torch.ones(4, 64)
+    first(x)
+    other.load_state_dict(deepcopy(first.state_dict()))
+    second, third = first(x), first(x)
+    assert not torch.equal(second, third)
+    assert torch.equal(second, other(x))
+    assert torch.equal(third, other(x))
+
+
+def test_dropout_is_for_training_alone() -> None:
+    dropout, x = Dropout().eval(), torch.rand(4, 64)
+    before = dropout.draw.clone()
+    assert torch.equal(dropout(x), x)
+    assert torch.equal(dropout.draw, before)

@@ -1,0 +1,149 @@
+"""The networks by name, as shapes alone: what `--network` means and what each one costs. What they compute: train/model.py."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from train.errors import TrainingError
+
+
+class Layer(NamedTuple):
+    """One step of a network.
+
+    conv        a dense convolution
+    separable   a depthwise convolution, then a pointwise one
+    residual    two dense convolutions and a shortcut around them
+    pooled      a dense convolution without batch norm, then max pooling by `stride`
+    """
+
+    kind: Literal["conv", "separable", "residual", "pooled"]
+    channels: int
+    kernel: int = 3
+    stride: int = 1
+
+
+class Network(NamedTuple):
+    """A network's shape. `hidden` is 0 for global average pooling, else the units of a dense layer that sees every place."""
+
+    name: str
+    layers: tuple[Layer, ...]
+    side: int = 28
+    hidden: int = 0
+
+    @property
+    def places(self) -> int:
+        """The side of the last map, which is also the evidence's."""
+        side = self.side
+        for layer in self.layers:
+            side = -(-side // layer.stride)
+        return side
+
+    def at(self, side: int | None) -> Network:
+        """The same network for images of another side; None: of its own."""
+        return self if side is None else self._replace(side=side)
+
+    def check_evidence(self) -> None:
+        """Raises TrainingError unless there are evidence maps."""
+        if self.hidden:
+            raise TrainingError(f"network {self.name} has no evidence maps: it is for comparison")
+
+
+# How this one was chosen: docs/decisions/0001-network.md. Channels are multiples of 8 because onnxruntime's CPU kernels work
+# on blocks of 8 channels (16 with AVX-512) and pad whatever is left.
+GAP = Network(
+    "gap",
+    (
+        Layer("conv", 16, kernel=5, stride=2),
+        Layer("separable", 32),
+        Layer("separable", 96, kernel=5, stride=2),
+        Layer("separable", 96, kernel=5),
+        Layer("separable", 96, kernel=5),
+    ),
+)
+# For the record: the shape that decision 0001 chose, with twice the channels everywhere. Five in six of its 5.5 million
+# multiply-adds are in pointwise convolutions; 103 k weights, 0.4 MB.
+WIDE = Network(
+    "wide",
+    (
+        Layer("conv", 32, kernel=5, stride=2),
+        Layer("separable", 64),
+        Layer("separable", 192, kernel=5, stride=2),
+        Layer("separable", 192, kernel=5),
+        Layer("separable", 192, kernel=5),
+    ),
+)
+# The cheapest: network A of decision 0001, 0.9 million multiply-adds. There it made 51 errors in 10,000 after 30 epochs,
+# where D made 47 with 1.4 million after 40.
+SMALL = Network(
+    "small",
+    (
+        Layer("conv", 16, kernel=5, stride=2),
+        Layer("conv", 32, stride=2),
+        Layer("separable", 64),
+        Layer("separable", 64),
+        Layer("separable", 64),
+    ),
+)
+# He et al. 2015, as for CIFAR-10: stages at 28, 14 and 7 places a side. A block with 16 channels at 28x28 alone would cost 3.6
+# million multiply-adds; so there are 8, and what that saves goes to a second block at 14x14.
+RESNET = Network(
+    "resnet",
+    (
+        Layer("conv", 8),
+        Layer("residual", 8),
+        Layer("residual", 24, stride=2),
+        Layer("residual", 24),
+        Layer("residual", 64, stride=2),
+    ),
+)
+# What most tutorials build, for scale: 98 % of its 3.3 million weights lie in the one dense layer.
+PLAIN = Network("plain", (Layer("pooled", 32, kernel=5, stride=2), Layer("pooled", 64, kernel=5, stride=2)), hidden=1024)
+NETWORKS: dict[str, Network] = {network.name: network for network in (GAP, WIDE, SMALL, RESNET, PLAIN)}
+DEFAULT_NETWORK = GAP.name
+
+
+class Cost(NamedTuple):
+    """What one image costs: multiply-adds of all convolutions and of the head; trained weights.
+
+    Where there is global average pooling, the classifier is counted at every place, as it is served.
+    """
+
+    multiply_adds: int
+    parameters: int
+
+
+def cost(network: Network, classes: int = 10, side: int | None = None) -> Cost:
+    """Count a network's cost from its shape alone, with batch norm folded away, for images of `side` or of its own side."""
+    multiply_adds = parameters = 0
+    inputs, before = 1, network.at(side).side
+    for layer in network.layers:
+        after = -(-before // layer.stride)
+        places = (before if layer.kind == "pooled" else after) ** 2
+        for outputs, weights in _convolutions(layer, inputs):
+            multiply_adds += weights * places
+            parameters += weights + outputs
+        inputs, before = layer.channels, after
+    head = _head(network, inputs, before**2, classes)
+    return Cost(multiply_adds + head.multiply_adds, parameters + head.parameters)
+
+
+def _convolutions(layer: Layer, inputs: int) -> list[tuple[int, int]]:
+    """(output channels, weights) of each convolution in one layer."""
+    area, outputs = layer.kernel**2, layer.channels
+    dense = (outputs, area * inputs * outputs)
+    if layer.kind == "separable":
+        return [(inputs, area * inputs), (outputs, inputs * outputs)]
+    if layer.kind != "residual":
+        return [dense]
+    convolutions = [dense, (outputs, area * outputs * outputs)]
+    same = inputs == outputs and layer.stride == 1
+    return convolutions if same else [*convolutions, (outputs, inputs * outputs)]
+
+
+def _head(network: Network, channels: int, places: int, classes: int) -> Cost:
+    """What follows the convolutions; `places` is how many there are."""
+    if not network.hidden:
+        weights = channels * classes
+        return Cost(weights * places, weights + classes)
+    weights = channels * places * network.hidden + network.hidden * classes
+    return Cost(weights, weights + network.hidden + classes)

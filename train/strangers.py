@@ -1,0 +1,167 @@
+"""Pictures that are no character at all, for the network to be unsure about.
+
+A network that has only ever seen digits calls everything a digit, and is sure of it. So a share of each batch shows
+scribbles, grids, crosses, several characters at once, spots and paper grain, framed by the server's routine as a drawing would
+be, and asks for the same probability of every class (outlier exposure: Hendrycks et al. 2019). Characters of another alphabet
+can be added as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
+from torch import Tensor
+
+from server.preprocess import frame
+from train.data import Dataset
+
+COUNT = 6000  # strangers that are made; augmentation shows each of them differently every time
+CANVAS = 112  # pixels a side on which they are drawn, four times the frame's
+
+LOOK_LIKE_DIGITS = frozenset("OILZSBGQ")  # upper or lower case: 0 1 1 2 5 8-6 6-9 9
+
+Grey = NDArray[np.uint8]
+Point = tuple[float, float]
+
+
+def load_strangers(characters: Tensor, cache: Path) -> Tensor:
+    """Strangers (m, side, side) uint8 in the frame of `characters` (n, side, side), from `cache` if made before."""
+    known, count = characters.numpy(), min(COUNT, len(characters))
+    path = cache / f"strangers-{_fingerprint(known, count)}.npy"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+        with partial.open("wb") as sink:
+            np.save(sink, make_strangers(known, count))
+        partial.replace(path)
+    return torch.from_numpy(np.load(path))
+
+
+def foreign_letters(letters: Dataset) -> Tensor:
+    """The letters that nobody could take for a digit: (n, side, side) uint8, of those that may be trained on."""
+    wanted = torch.tensor([name not in LOOK_LIKE_DIGITS for name in letters.class_names])
+    return letters.train.images[wanted[letters.train.labels]]
+
+
+def make_strangers(characters: Grey, count: int, seed: int = 0) -> Grey:
+    """Draws `count` strangers, each kind as often as the next."""
+    random = np.random.default_rng(seed)
+    side = characters.shape[-1]
+    strangers = np.empty((count, side, side), np.uint8)
+    for number in range(count):
+        kind = KINDS[number % len(KINDS)]
+        framed = frame(kind(characters, random), size=side)
+        while framed.blank or (kind is crowd and not _is_wide(framed.pixels)):
+            framed = frame(kind(characters, random), size=side)
+        strangers[number] = framed.pixels
+    return strangers
+
+
+def _is_wide(pixels: Grey) -> bool:
+    """Of a row of characters, framing may keep one alone, and that one is no stranger."""
+    height, width = (np.trim_zeros(pixels.max(axis=axis)).size for axis in (1, 0))
+    return bool(width > 1.2 * height)
+
+
+def scribble(characters: Grey, random: np.random.Generator) -> Grey:
+    """One long stroke that turns at random, back and forth, without lifting the pen."""
+    turns = int(random.integers(9, 22))
+    return _draw([_smooth(_wander(turns, random))], random)
+
+
+def tangle(characters: Grey, random: np.random.Generator) -> Grey:
+    """Several strokes across each other."""
+    return _draw([_smooth(_wander(int(random.integers(3, 6)), random)) for _ in range(int(random.integers(3, 7)))], random)
+
+
+def grid(characters: Grey, random: np.random.Generator) -> Grey:
+    """Lines across lines, as in a hash sign or checked paper. Fewer than two by three could be a 4, a 7 or a 0."""
+    first, last = 20.0, CANVAS - 20.0
+    rows = np.linspace(first, last, int(random.integers(2, 5))) + random.normal(0, 3, (2, 1))
+    columns = np.linspace(first, last, int(random.integers(3, 5))) + random.normal(0, 3, (2, 1))
+    lines = [[(10.0, float(start)), (CANVAS - 10.0, float(end))] for start, end in rows.T]
+    lines += [[(float(start), 10.0), (float(end), CANVAS - 10.0)] for start, end in columns.T]
+    return _draw(lines, random)
+
+
+def star(characters: Grey, random: np.random.Generator) -> Grey:
+    """Rays from one point: crosses, asterisks."""
+    middle = np.array([CANVAS, CANVAS]) / 2 + random.normal(0, 5, 2)
+    angles = np.arange(count := int(random.integers(3, 7))) * np.pi / count + random.normal(0, 0.15, count) + random.random()
+    reach = np.stack([np.cos(angles), np.sin(angles)], 1) * random.uniform(25, 45, (count, 1))
+    return _draw([[tuple(middle - ray), tuple(middle + ray)] for ray in reach], random)
+
+
+def crowd(characters: Grey, random: np.random.Generator) -> Grey:
+    """Two to four characters in a row, which is no single one."""
+    chosen = characters[random.integers(0, len(characters), int(random.integers(2, 5)))]
+    columns = [np.trim_zeros(image.max(axis=0)).size for image in chosen]
+    pieces = []
+    for image, width in zip(chosen, columns, strict=True):
+        first = int(np.argmax(image.max(axis=0) > 0))
+        pieces += [image[:, first : first + width], np.zeros((image.shape[0], int(random.integers(1, 4))), np.uint8)]
+    row = np.concatenate(pieces, axis=1)
+    return np.asarray(Image.fromarray(row).resize((row.shape[1] * 3, row.shape[0] * 3), Image.Resampling.BICUBIC))
+
+
+def spots(characters: Grey, random: np.random.Generator) -> Grey:
+    """Blots and dots here and there."""
+    canvas = Image.new("L", (CANVAS, CANVAS))
+    pen = ImageDraw.Draw(canvas)
+    for x, y, radius in zip(*random.uniform(15, CANVAS - 15, (2, count := int(random.integers(4, 30)))),
+                            random.uniform(2, 9, count), strict=True):  # fmt: skip
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
+    return np.asarray(canvas)
+
+
+def grain(characters: Grey, random: np.random.Generator) -> Grey:
+    """Noise, coarse or fine: paper, fabric, a camera in the dark."""
+    coarse = int(random.integers(4, 29))
+    noise = Image.fromarray(random.integers(0, 256, (coarse, coarse), np.uint8))
+    enlarged = np.asarray(noise.resize((CANVAS, CANVAS), Image.Resampling.BICUBIC), np.float32)
+    inked = np.clip((enlarged - random.uniform(90, 160)) * 4, 0, 255).astype(np.uint8)
+    margin = int(random.integers(4, 24))
+    return np.pad(inked[margin:-margin, margin:-margin], margin)
+
+
+Kind = Callable[[Grey, np.random.Generator], Grey]
+KINDS: tuple[Kind, ...] = (scribble, tangle, grid, star, crowd, spots, grain)
+
+
+def _wander(turns: int, random: np.random.Generator) -> NDArray[np.float64]:
+    """Corners of a stroke, each far enough from the last one to be a stroke."""
+    return random.uniform(14, CANVAS - 14, (turns, 2))
+
+
+def _smooth(corners: NDArray[np.float64]) -> list[Point]:
+    """A curve through the corners' middles (quadratic splines), as a hand would round them."""
+    middles = (corners[1:] + corners[:-1]) / 2
+    t = np.linspace(0, 1, 12)[:, None]
+    pieces = [
+        (1 - t) ** 2 * start + 2 * t * (1 - t) * corner + t**2 * end
+        for start, corner, end in zip(middles[:-1], corners[1:-1], middles[1:], strict=True)
+    ]
+    return [(float(x), float(y)) for x, y in np.concatenate([corners[:1], *pieces, corners[-1:]])]
+
+
+def _draw(strokes: list[list[Point]], random: np.random.Generator) -> Grey:
+    canvas = Image.new("L", (CANVAS, CANVAS))
+    pen, width = ImageDraw.Draw(canvas), int(random.integers(4, 12))
+    for stroke in strokes:
+        pen.line(stroke, fill=255, width=width, joint="curve")
+    return np.asarray(canvas.filter(ImageFilter.GaussianBlur(1.0)))
+
+
+def _fingerprint(characters: Grey, count: int) -> str:
+    """What the strangers depend on: this file, and the characters that `crowd` takes."""
+    digest = hashlib.sha256(np.ascontiguousarray(characters).tobytes())
+    digest.update(Path(__file__).read_bytes())
+    digest.update(f"{characters.shape} {count}".encode())
+    return digest.hexdigest()[:16]
