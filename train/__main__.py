@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from train.augment import AUGMENTATIONS
 from train.checkpoint import load_checkpoint
 from train.data import Dataset, cache_folder
 from train.datasets import LOADERS, load_dataset
@@ -33,6 +34,7 @@ from train.model import NETWORKS
 from train.reframe import load_reframed
 from train.settings import Settings
 from train.strangers import foreign_letters, load_strangers
+from train.teachers import checksums, load_teachers
 
 COMMANDS = {
     "compare": ("train.compare", "train several networks by the same recipe and put them into one table"),
@@ -49,7 +51,12 @@ FLAGS: tuple[tuple[str, type, str], ...] = (
     ("lr", float, "the peak of the learning rate's one cycle"),
     ("strangers_share", float, "so many pictures that are no character for each image, to be unsure about"),
     ("strange_dataset", str, "a dataset whose characters are strangers, too"),
+    ("teachers_weight", float, "of the teachers' answer in the loss; the labels have the rest"),
     ("limit", int, "use only the first so many training images"),
+)
+REPEATED = (
+    ("--extra", "DATASET", "add its images to the training ones"),
+    ("--teacher", "CHECKPOINT", "learn from what this network answers, too"),
 )
 
 
@@ -86,9 +93,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, help="the run's folder (default: runs/<time>-<seed>)")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: a GPU when there is one)")
     parser.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="continue a run exactly, with its own settings")
-    parser.add_argument(
-        "--extra", action="append", metavar="DATASET", help="add its images to the training ones; may be repeated"
-    )
+    parser.add_argument("--augmentation", choices=AUGMENTATIONS, help="how far images are moved (default: gentle)")
+    for flag, what, text in REPEATED:
+        parser.add_argument(flag, action="append", metavar=what, help=f"{text}; may be repeated")
     defaults = Settings()
     for name, kind, text in FLAGS:
         default = getattr(defaults, name)
@@ -110,8 +117,15 @@ class Run:
         self.dataset = limited(load_dataset(self.settings.dataset, options.data, self.settings.extra), self.settings.limit)
         reframed = load_reframed(self.dataset.train.images, cache_folder()) if self.settings.reframed_share else None
         self.folder.mkdir(parents=True, exist_ok=True)
-        strangers = self._load_strangers(options.data)
-        self.trainer = Trainer(self.settings, self.dataset, reframed, strangers, folder=self.folder, device=self.device)
+        self.trainer = Trainer(
+            self.settings,
+            self.dataset,
+            reframed,
+            self._load_strangers(options.data),
+            load_teachers(self.settings.teachers, self.dataset.class_names, self.dataset.side),
+            folder=self.folder,
+            device=self.device,
+        )
         if checkpoint:
             self.trainer.restore(checkpoint)
         self._describe()
@@ -127,6 +141,7 @@ class Run:
     def _describe(self) -> None:
         command = self.settings.command()
         about = {"command": command, "settings": self.settings.to_dict(), **self.trainer.provenance}
+        about["teachers"] = checksums(self.settings.teachers)
         _write_json(self.folder / "settings.json", about)
         print(f"{command}  on {about['device']}, into {self.folder}")
 
@@ -159,14 +174,21 @@ class Run:
 def chosen_settings(options: argparse.Namespace, checkpoint: dict[str, Any] | None) -> Settings:
     """The defaults with what the command line changes; a resumed run keeps its own, since exactness is its promise."""
     given = {name: getattr(options, name) for name, _, _ in FLAGS if getattr(options, name) is not None}
-    if options.extra:
-        given["extra"] = tuple(options.extra)
+    given |= {name: tuple(value) for name, value in (("extra", options.extra), ("teachers", options.teacher)) if value}
+    if options.augmentation:
+        given["augmentation"] = AUGMENTATIONS[options.augmentation]
     if checkpoint is None:
         return replace(Settings(), **given)
     if given or options.output:
-        named = [f"--{name.replace('_', '-')}" for name in (*given, *(["output"] if options.output else []))]
+        named = [flag_of(name) for name in (*given, *(["output"] if options.output else []))]
         raise SettingsError(f"{', '.join(named)} cannot go with --resume: a resumed run keeps its own settings")
     return Settings.from_dict(checkpoint["settings"])
+
+
+def flag_of(setting: str) -> str:
+    """`--batch-size` for batch_size; `--teacher` for teachers, since it names one at a time."""
+    repeated = isinstance(getattr(Settings(), setting, None), tuple)
+    return f"--{(setting.removesuffix('s') if repeated else setting).replace('_', '-')}"
 
 
 def choose_device(name: str) -> torch.device:

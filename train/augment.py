@@ -23,6 +23,7 @@ class Augmentation:
     shift_px: float = 1.5
     elastic_px: float = 0.8  # standard deviation of the wobble at its knots
     elastic_knots: int = 6  # knots a side; between them the wobble is smooth
+    thickness: float = 0.0  # 1: up to a whole pixel of ink more, or less, on each side of a stroke
     blur: float = 0.0  # 1: up to the average of each pixel and its eight neighbours
     noise: float = 0.0  # the largest standard deviation, where full ink is 1
     noise_share: float = 0.2  # of the images
@@ -35,7 +36,17 @@ class Augmentation:
         if self.elastic_px:
             grid = grid + self._wobble(batch, generator, height, width, images.device)
         moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        return self._grain(moved, generator)
+        return self._grain(self._thicken(moved, generator), generator)
+
+    def _thicken(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Another pen: strokes grow or shrink by a share of a pixel, which is a mixture with the dilated or eroded image."""
+        if not self.thickness:
+            return images
+        share = (torch.rand(len(images), 1, 1, 1, generator=generator) * 2 - 1) * self.thickness
+        share = share.to(images.device, non_blocking=True)
+        thicker = F.max_pool2d(images, 3, 1, 1)
+        thinner = -F.max_pool2d(-images, 3, 1, 1)
+        return torch.lerp(images, torch.where(share > 0, thicker, thinner), share.abs())
 
     def _grain(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """What cameras and scanners do to ink: a little out of focus, and now and then noise."""
@@ -68,3 +79,13 @@ class Augmentation:
         strength = torch.rand(batch, 1, 1, 1, generator=generator) * (self.elastic_px * 2 / width)
         field = (knots * strength).to(device, non_blocking=True)
         return F.interpolate(field, (height, width), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+
+
+# By name, for the command line. Small networks do better with the gentle one (docs/decisions/0001-network.md); the strong one
+# holds larger networks back from learning by heart, and shows them pens, cameras and paper that MNIST does not have.
+AUGMENTATIONS = {
+    "gentle": Augmentation(),
+    "strong": Augmentation(
+        rotation_deg=15, scale=0.15, shear=0.2, shift_px=2, elastic_px=1.0, thickness=0.5, blur=0.6, noise=0.25
+    ),
+}

@@ -44,6 +44,7 @@ class Trainer:
         dataset: what to do it with; of `dataset.test` nothing is read here.
         reframed: a second copy of the training images (n, h, w) uint8, or None.
         strangers: pictures (n, h, w) uint8 that are none of the classes, or None.
+        teachers: from images (batch, 1, h, w) float32 in 0..1 to probabilities (batch, classes), or None.
         folder: where checkpoints and metrics go.
         device: where to compute.
     """
@@ -54,6 +55,7 @@ class Trainer:
         dataset: Dataset,
         reframed: Tensor | None,
         strangers: Tensor | None = None,
+        teachers: nn.Module | None = None,
         *,
         folder: Path,
         device: torch.device,
@@ -63,6 +65,7 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(settings.seed)
         self._place_data(dataset, reframed)
         self.strangers = None if strangers is None else strangers.to(device)
+        self.teachers = None if teachers is None else teachers.to(device).to(memory_format=torch.channels_last)
         model = build_model(settings, len(dataset.class_names), dataset.side)
         self.model = model.to(device).to(memory_format=torch.channels_last)
         self.ema = deepcopy(self.model).requires_grad_(False)
@@ -132,7 +135,7 @@ class Trainer:
         images, labels = self._draw(index)
         with self._autocast():
             logits, strange = self.model(images).tensor_split([len(labels)])
-            loss = cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
+            loss = self._loss(logits, labels, images)
             if len(strange):  # no class is likelier than another
                 loss = loss - self.settings.strangers_weight * strange.log_softmax(1).mean()
         self.optimizer.zero_grad()
@@ -142,6 +145,14 @@ class Trainer:
         self.scheduler.step()
         self._average()
         return torch.stack((loss.detach(), (logits.argmax(1) == labels).float().mean()))
+
+    def _loss(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
+        """How far the answers are from the labels, and from what the teachers answer to the same images."""
+        loss = cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
+        if self.teachers is None:
+            return loss
+        taught = cross_entropy(logits, self.teachers(images[: len(labels)]))
+        return torch.lerp(loss, taught, self.settings.teachers_weight)
 
     def _draw(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """A batch, each image from the original or from its reframed copy, and moved by a little; strangers at its end."""

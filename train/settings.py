@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from train.augment import Augmentation
+from train.augment import AUGMENTATIONS, Augmentation
 from train.errors import CheckpointError, SettingsError
 from train.model import DEFAULT_NETWORK, NETWORKS
 
@@ -29,6 +29,8 @@ class Settings:
     strangers_weight: float = 0.5  # of their loss, beside that of the characters
     strange_dataset: str = ""  # its characters are strangers, too, such as letters among digits
     reframed_share: float = 0.2  # of the images of an epoch, how many are seen as the server frames them
+    teachers: tuple[str, ...] = ()  # checkpoints whose common answer is learned beside the labels; see train/teachers.py
+    teachers_weight: float = 0.5  # of their answer in the loss; the labels have the rest
     limit: int | None = None  # use only the first so many training images
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -38,6 +40,8 @@ class Settings:
         for name in ("epochs", "batch_size", "lr"):
             if not getattr(self, name) > 0:
                 raise SettingsError(f"{name} must be above 0, not {getattr(self, name)}")
+        if not 0 <= self.teachers_weight <= 1:
+            raise SettingsError(f"teachers_weight must be from 0 to 1, not {self.teachers_weight:g}")
         if self.limit is not None and self.limit < 2:
             raise SettingsError(f"limit must be at least 2 (one image is held out), not {self.limit}")
 
@@ -60,7 +64,14 @@ class Settings:
     def command(self) -> str:
         """The command that makes this run: what differs from the defaults, and the seed."""
         default = Settings()
-        named = [f.name for f in fields(self) if f.name not in ("seed", "augmentation")]
-        changed = [(name, getattr(self, name)) for name in named if getattr(self, name) != getattr(default, name)]
-        flags = [f"--{name.replace('_', '-')} {value}" for name, value in [*changed, ("seed", self.seed)]]
-        return " ".join(["python -m train", *flags])
+        flags: list[tuple[str, Any]] = []
+        for name in (f.name for f in fields(self) if f.name not in ("seed", "augmentation")):
+            value = getattr(self, name)
+            if isinstance(value, tuple):  # its flag is given once for each
+                flags += [(name.removesuffix("s"), one) for one in value]
+            elif value != getattr(default, name):
+                flags.append((name, value))
+        if self.augmentation != default.augmentation:
+            flags += [("augmentation", name) for name, value in AUGMENTATIONS.items() if value == self.augmentation]
+        words = [f"--{name.replace('_', '-')} {value}" for name, value in [*flags, ("seed", self.seed)]]
+        return " ".join(["python -m train", *words])

@@ -42,10 +42,11 @@ def test_nothing_asked_nothing_moved(batch: Tensor) -> None:
         Augmentation(rotation_deg=0, scale=0, shear=0.2, shift_px=0, elastic_px=0),
         Augmentation(rotation_deg=0, scale=0, shear=0, shift_px=2, elastic_px=0),
         Augmentation(rotation_deg=0, scale=0, shear=0, shift_px=0, elastic_px=1),
+        replace(STILL, thickness=0.5),
         replace(STILL, blur=1.0),
         replace(STILL, noise=0.3, noise_share=1.0),
     ],
-    ids=["rotation", "scale", "shear", "shift", "elastic", "blur", "noise"],
+    ids=["rotation", "scale", "shear", "shift", "elastic", "thickness", "blur", "noise"],
 )
 def test_each_image_moves_by_itself(batch: Tensor, augmentation: Augmentation) -> None:
     same = batch[:1].expand(8, -1, -1, -1)
@@ -58,6 +59,15 @@ def test_noise_is_for_a_share_of_the_images(batch: Tensor) -> None:
     many = batch[:1].expand(400, -1, -1, -1)
     touched = (replace(STILL, noise=0.3, noise_share=0.25)(many, generator()) - many).abs().amax((1, 2, 3)) > 1e-3
     assert 60 < int(touched.sum()) < 140
+
+
+def test_another_pen_is_thicker_or_thinner_by_at_most_a_pixel_a_side() -> None:
+    stroke = torch.zeros(400, 1, 28, 28)
+    stroke[:, :, 4:24, 12:15] = 1  # three pixels wide
+    widths = replace(STILL, thickness=1.0)(stroke, generator())[:, 0, 14].sum(1)
+    assert 1 <= widths.min() < 1.1
+    assert 4.9 < widths.max() <= 5 + 1e-5
+    assert 100 < int((widths > 3).sum()) < 300
 
 
 def test_blur_spreads_the_ink_and_keeps_its_amount(batch: Tensor) -> None:

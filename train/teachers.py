@@ -1,0 +1,56 @@
+"""Learning from other networks: what several of them answer together says more about an image than its label does.
+
+Knowledge distillation (Hinton et al. 2015), with teachers that see the very picture that the student sees, moved in the same
+way (Beyer et al. 2022). They are checkpoints of this program, so a chain of runs can be made again, command by command.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from train.checkpoint import load_checkpoint
+from train.errors import CheckpointError
+from train.loop import build_model, load_weights
+from train.settings import Settings
+
+
+class Teachers(nn.Module):
+    """Networks that were trained before; their answer is the mean of their probabilities."""
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Probabilities (batch, classes) for images (batch, 1, side, side) float32 in 0..1."""
+        return torch.stack([network(images).float().softmax(1) for network in self.networks]).mean(0)
+
+
+def load_teachers(paths: Sequence[str], class_names: Sequence[str], side: int) -> Teachers | None:
+    """The averaged networks of these checkpoints; None if there are no paths.
+
+    Raises:
+        CheckpointError: one is missing or damaged, or knows other classes than `class_names`.
+    """
+    return Teachers([_load(Path(path), class_names, side) for path in paths]) if paths else None
+
+
+def checksums(paths: Sequence[str]) -> dict[str, str]:
+    """SHA-256 of each checkpoint, for the run's record."""
+    return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}
+
+
+def _load(path: Path, class_names: Sequence[str], side: int) -> nn.Module:
+    checkpoint: dict[str, Any] = load_checkpoint(path)
+    if list(checkpoint["class_names"]) != list(class_names):
+        raise CheckpointError(f"teacher {path} knows other classes: {', '.join(checkpoint['class_names'])}")
+    model = build_model(Settings.from_dict(checkpoint["settings"]), len(class_names), side)
+    load_weights(model, checkpoint["ema"])
+    return model
