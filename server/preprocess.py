@@ -30,6 +30,7 @@ BOX_SHARE = 20 / 28  # the ink's longer side, as a share of the frame
 WORKING_SIZE = 192  # the longer side, in pixels, at which ink is looked for
 MIN_CONTRAST = 16.0  # grey levels between paper and ink; less is a blank
 NOISE_FACTOR = 6.0  # ink stands out of the paper's own noise by this much
+CLEAR = 0.2  # of full ink: what makes a blot. More would part pale strokes from the rest: thin Chinese ones, worn pencil
 FAINT = 0.1  # of full ink: the outermost edge of a stroke
 MIN_STROKE = 2.0  # pixels of the frame: thinner strokes would fade when areas are averaged
 
@@ -112,7 +113,7 @@ def frame(grey: Grey, *, ink: Ink = Ink.AUTO, size: int = SIZE) -> Framed:
     """
     small, scale = _shrink(grey)
     strength = _find_ink(small, ink)
-    found = None if strength is None else find_character(strength > 0.5, strength > FAINT)
+    found = None if strength is None else find_character(strength > CLEAR, strength > FAINT)
     if strength is None or found is None:
         return Framed(np.zeros((size, size), np.uint8), Box(0, 0, grey.shape[1], grey.shape[0]), blank=True)
     mask, (top, bottom, left, right) = found

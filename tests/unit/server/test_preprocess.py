@@ -91,6 +91,15 @@ def test_a_hair_thin_line_does_not_fade() -> None:
     assert pixels.astype(int).sum() > 0.5 * REFERENCE.astype(int).sum()
 
 
+def test_a_pale_stroke_belongs_to_the_character() -> None:
+    plus = np.zeros((200, 200), np.uint8)
+    plus[40:160, 92:108] = 255
+    plus[92:108, 20:180] = np.maximum(plus[92:108, 20:180], 115)  # the pen hardly touched the paper
+    height, width = ink_box(frame(plus).pixels)
+    assert width == 20
+    assert 14 <= height <= 16
+
+
 def test_the_box_is_in_the_images_own_pixels() -> None:
     box = frame(draw_seven(1000, 500, pen=20, left=600, top=200, side=200)).box
     assert box.left == pytest.approx(590, abs=16)
