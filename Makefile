@@ -7,7 +7,7 @@ INSTALL := $(PIP) install -c constraints.txt -e clients/python
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test setup train export bench lint format protos clean
+.PHONY: help run test setup train models export bench lint format protos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,22 @@ setup: $(VENV)/.all ## make .venv with everything: serving, training, tests
 
 train: $(VENV)/.all ## train the digits model (ARGS="--epochs 2 ...")
 	$(BIN)/python -m train $(ARGS)
+
+# What made each model that ships. Each is a run in runs/<name>; an interrupted one goes on where it was.
+RECIPE_digits-gap := --seed 0
+RECIPE_digits := --network mixed --strangers-share 0.1 --strange-dataset emnist-letters --augmentation strong \
+	--teacher runs/digits-gap/best.pt --seed 0
+RECIPE_hanzi := --dataset hanzi --network mixed --epochs 80 --strangers-share 0.1 --augmentation strong --seed 0
+RECIPE_letters := --dataset emnist-letters --network mixed --epochs 40 --strangers-share 0.1 --augmentation strong --seed 0
+SHIPPED := digits hanzi letters
+
+models: $(SHIPPED:%=runs/%/result.json) ## train every model that ships and publish it into models/ (hours on two cores)
+	@for name in $(SHIPPED); do \
+		$(BIN)/python -m export --checkpoint runs/$$name/best.pt --name $$name --force || exit 1; done
+
+runs/digits/result.json: runs/digits-gap/result.json
+runs/%/result.json: | $(VENV)/.all
+	$(BIN)/python -m train $(if $(wildcard $(@D)/last.pt),--resume $(@D)/last.pt,$(RECIPE_$*) --output $(@D))
 
 export: $(VENV)/.all ## publish a checkpoint: ARGS="--checkpoint runs/.../best.pt"
 	$(BIN)/python -m export $(ARGS)

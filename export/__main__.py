@@ -16,7 +16,7 @@ from export.onnx import OPSET, to_onnx
 from export.publish import check_target, publish
 from export.verify import Graph, verify
 from train.checkpoint import load_checkpoint
-from train.data import Dataset
+from train.data import Dataset, checksums
 from train.datasets import load_dataset
 from train.errors import TrainingError
 from train.evaluate import Score
@@ -106,7 +106,7 @@ def describe(
             "interval_95": list(found.interval_95),
             "errors": found.errors,
         },
-        "data": data.origin._asdict(),
+        "data": {**data.origin._asdict(), "sha256": checksums(data)},
         "training": training_card(checkpoint, settings),
         "export": {"command": _command(options), "date": date.today().isoformat()},
     }

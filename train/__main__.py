@@ -1,8 +1,9 @@
 """`python -m train`: from images to a checkpoint; and the other commands, each in a module of its own.
 
 A run writes into a folder of its own, runs/<time>-<seed>:
-    settings.json    what was asked for, and where the code came from
+    settings.json    what was asked for, where the code came from, versions, checksums of the data
     metrics.jsonl    one line for each epoch
+    log.txt          what was said, and when
     last.pt          the latest epoch: --resume continues from it exactly
     best.pt          the best epoch by validation: what export takes
     result.json      the test set's verdict on best.pt, looked at once, at the end
@@ -143,11 +144,17 @@ class Run:
         about = {"command": command, "settings": self.settings.to_dict(), **self.trainer.provenance}
         about["teachers"] = checksums(self.settings.teachers)
         _write_json(self.folder / "settings.json", about)
-        print(f"{command}  on {about['device']}, into {self.folder}")
+        self._say(f"{command}  on {about['device']}, into {self.folder}")
+
+    def _say(self, line: str) -> None:
+        """To the person who waits, and into the run's log."""
+        print(line, flush=True)
+        with (self.folder / "log.txt").open("a", encoding="utf-8") as log:
+            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 
     def train(self) -> None:
         for epoch in self.trainer.run():
-            print(describe(epoch, self.settings.epochs), flush=True)
+            self._say(describe(epoch, self.settings.epochs))
 
     def finish(self) -> None:
         """Look at the test set, once, with the weights that validation chose."""
@@ -160,7 +167,7 @@ class Run:
         result = {**asdict(found), "accuracy": found.accuracy, "interval_95": list(found.interval_95)}
         rest = {"epoch": best["epoch"], "minutes": self.trainer.minutes}
         _write_json(self.folder / "result.json", {**result, **rest, "confusion": confusion(logits, test.labels).tolist()})
-        print(f"test set: {found}; epoch {best['epoch']} of {self.settings.epochs}, {self.trainer.minutes:.1f} minutes")
+        self._say(f"test set: {found}; epoch {best['epoch']} of {self.settings.epochs}, {self.trainer.minutes:.1f} minutes")
         print(f"to export it: python -m export --checkpoint {self.folder / 'best.pt'}")
 
     def how_to_resume(self) -> str:

@@ -20,7 +20,6 @@ from train.mnist import load_mnist
 Loader = Callable[[Path | None], Dataset]
 LOADERS: Mapping[str, Loader] = {"mnist": load_mnist, "emnist-letters": load_letters, "hanzi": load_hanzi}
 FOLDER = "folder:"
-VALIDATION_SEED = 0  # of what is held out where a mix or extra images leave it to nobody else
 
 _JOINT = re.compile(rf"\+(?={'|'.join(re.escape(start) for start in (*LOADERS, FOLDER))})")  # a path may hold a + itself
 
@@ -91,7 +90,7 @@ def with_validation(dataset: Dataset) -> Dataset:
     train = dataset.train
     if dataset.validation is not None or len(train) < 2:
         return dataset
-    parts = split(len(train), VALIDATION_SEED)
+    parts = split(len(train))
     return dataset._replace(train=train.take(parts.train), validation=train.take(parts.validation))
 
 

@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from train.checkpoint import save_checkpoint
-from train.data import Dataset, split
+from train.data import Dataset, checksums, split
 from train.errors import CheckpointError, SettingsError
 from train.evaluate import Calibration, Score, as_input, calibrate, predict, score
 from train.model import NETWORKS, Recognizer
@@ -75,14 +75,14 @@ class Trainer:
         )
         self.epoch, self.minutes = 0, 0.0
         self.best: dict[str, float] = {}
-        self.provenance = provenance(device)
+        self.provenance = {**provenance(device), "data_sha256": checksums(dataset)}
         torch.backends.cudnn.deterministic = True  # else a resumed run on a GPU would be only nearly the same
 
     def _place_data(self, dataset: Dataset, reframed: Tensor | None) -> None:
         """The whole set is small: it stays on the device, as one tensor of uint8."""
         train, validation, copies = dataset.train, dataset.validation, reframed
         if validation is None:
-            parts = split(len(train), self.settings.seed)
+            parts = split(len(train))
             copies = None if reframed is None else reframed[parts.train]
             train, validation = train.take(parts.train), train.take(parts.validation)
         self.validation = validation

@@ -36,8 +36,11 @@ def test_a_run_leaves_its_whole_story(short: Run, tmp_path: Path, capsys: pytest
     assert main(short) == 0
     folder = tmp_path / "run"
     names = {path.name for path in folder.iterdir()}
-    assert names == {"settings.json", "metrics.jsonl", "last.pt", "best.pt", "result.json"}
+    assert names == {"settings.json", "metrics.jsonl", "log.txt", "last.pt", "best.pt", "result.json"}
     assert json.loads((folder / "settings.json").read_text())["command"].startswith("python -m train --epochs 2")
+    log = (folder / "log.txt").read_text().splitlines()
+    assert [line.split("  ")[1].split(" ")[0] for line in log] == ["python", "epoch", "epoch", "test"]
+    assert json.loads((folder / "settings.json").read_text())["data_sha256"].keys() == {"train", "test"}
     result = json.loads((folder / "result.json").read_text())
     assert result["n"] == 40
     assert sum(map(sum, result["confusion"])) == 40

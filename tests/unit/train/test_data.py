@@ -9,7 +9,7 @@ import pytest
 import torch
 from torchvision.datasets import MNIST
 
-from train.data import Dataset, cache_folder, split
+from train.data import Dataset, Images, cache_folder, checksums, split
 from train.errors import DataError
 from train.mnist import load_mnist, prepare_mnist
 
@@ -30,16 +30,26 @@ def no_network(self: MNIST) -> None:
     raise URLError("no network")
 
 
-def test_split_is_disjoint_complete_and_seeded() -> None:
-    first, again, other = split(1200, seed=3), split(1200, seed=3), split(1200, seed=4)
+def test_split_is_disjoint_complete_and_always_the_same() -> None:
+    first, again = split(1200), split(1200)
     assert len(first.validation) == 100
     assert torch.equal(torch.cat(first).sort().values, torch.arange(1200))
     assert torch.equal(first.validation, again.validation)
-    assert not torch.equal(first.validation, other.validation)
+    assert not torch.equal(first.validation, torch.arange(100))
+
+
+def test_checksums_tell_images_and_labels_apart(digits: Dataset) -> None:
+    known = checksums(digits)
+    assert known.keys() == {"train", "test"}
+    assert checksums(digits) == known
+    relabelled = digits._replace(test=Images(digits.test.images, digits.test.labels.roll(1)))
+    assert checksums(relabelled)["train"] == known["train"]
+    assert checksums(relabelled)["test"] != known["test"]
+    assert checksums(digits._replace(validation=digits.test))["validation"] == known["test"]
 
 
 def test_five_thousand_of_mnist_are_held_out() -> None:
-    assert len(split(60_000, seed=0).validation) == 5_000
+    assert len(split(60_000).validation) == 5_000
 
 
 def test_reads_a_folder_that_torchvision_left(data_folder: Path, digits: Dataset) -> None:

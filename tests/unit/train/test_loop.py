@@ -129,10 +129,10 @@ def test_it_learns(digits: Dataset, tmp_path: Path) -> None:
 
 def test_validation_images_are_never_trained_on(settings: Settings, digits: Dataset, tmp_path: Path) -> None:
     run = trainer(settings, digits, tmp_path)
-    held_out = split(len(digits.train), settings.seed).validation
+    held_out = split(len(digits.train)).validation
     assert torch.equal(run.validation.images, digits.train.images[held_out])
     assert run.sources.shape == (2, len(digits.train) - len(held_out), 28, 28)
-    kept = split(len(digits.train), settings.seed).train
+    kept = split(len(digits.train)).train
     assert torch.equal(run.sources[1], another_copy(digits)[kept])
 
 
