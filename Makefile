@@ -29,7 +29,7 @@ train: $(VENV)/.all ## train the digits model (ARGS="--epochs 2 ...")
 
 # What made each model that ships. Each is a run in runs/<name>; an interrupted one goes on where it was.
 RECIPE_digits-gap := --seed 0
-RECIPE_digits := --network mixed --strangers-share 0.1 --strange-dataset emnist-letters --augmentation strong \
+RECIPE_digits := --network mixed --epochs 60 --strangers-share 0.1 --strange-dataset emnist-letters --augmentation strong \
 	--teacher runs/digits-gap/best.pt --seed 0
 RECIPE_hanzi := --dataset hanzi --network mixed --epochs 80 --strangers-share 0.1 --augmentation strong --seed 0
 RECIPE_letters := --dataset emnist-letters --network mixed --epochs 40 --strangers-share 0.1 --augmentation strong --seed 0

@@ -29,7 +29,7 @@ from server.config import Settings
 from server.cores import count_cores
 from server.health import HealthServicer
 from server.intake import Intake
-from server.repository import ModelCard, index_names, read_repository
+from server.repository import ModelCard, Variant, index_names, read_repository
 from server.servicer import RecognizerServicer, Served
 from server.session import CPU, CUDA, ProviderError, Session, check_model, check_wheels, choose_provider, open_session
 
@@ -107,11 +107,12 @@ async def _load(
     """Opens the session, warms it on the thread that will serve it, and puts a batcher before it."""
     max_batch_size = settings.max_batch_size or card.max_batch_size
     session = _open(card, provider, max_batch_size, settings)
+    variant = _choose_variant(card, session.provider)
     instances = 1 if session.provider == CUDA else settings.instances or count_cores()
     executor = ThreadPoolExecutor(instances, thread_name_prefix=f"{card.name}-{card.version}")
     executors.append(executor)
     loop = asyncio.get_running_loop()
-    await loop.run_in_executor(executor, check_model, session, card.path, card.size, len(card.class_names))
+    await loop.run_in_executor(executor, check_model, session, variant.path, card.size, len(card.class_names))
     times_ms = await loop.run_in_executor(executor, session.warm, max_batch_size)
     limits = Limits(
         max_batch_size=max_batch_size,
@@ -122,8 +123,8 @@ async def _load(
         inline_batch_size=_choose_inline_size(session, times_ms, settings.inline_ms),
     )
     logger.info(
-        "model %s %s: warm, %.2f ms for one image; %d instances, up to %d images run inline, batches up to %d",
-        card.name, card.version, times_ms[1], instances, limits.inline_batch_size, max_batch_size,
+        "model %s %s in %s: warm, %.2f ms for one image; %d instances, up to %d images run inline, batches up to %d",
+        card.name, card.version, variant.name, times_ms[1], instances, limits.inline_batch_size, max_batch_size,
     )  # fmt: skip
     return Served(
         card, Batcher(session.run, limits, executor, on_health=lambda healthy: report(healthy=healthy)), session.provider
@@ -132,13 +133,19 @@ async def _load(
 
 def _open(card: ModelCard, provider: str, max_batch_size: int, settings: Settings) -> Session:
     """With `auto`, a device that is there but does not work is a warning, and the CPU serves."""
+    path = _choose_variant(card, provider).path
     try:
-        return open_session(card.path, provider, max_batch_size=max_batch_size, cuda_graphs=settings.cuda_graphs)
+        return open_session(path, provider, max_batch_size=max_batch_size, cuda_graphs=settings.cuda_graphs)
     except ProviderError as error:
         if settings.execution_provider != "auto":
             raise
         logger.warning("%s; going on with the CPU", error)
-        return open_session(card.path, CPU, max_batch_size=max_batch_size)
+        return open_session(_choose_variant(card, CPU).path, CPU, max_batch_size=max_batch_size)
+
+
+def _choose_variant(card: ModelCard, provider: str) -> Variant:
+    """What model.json calls best for this provider's kind of device."""
+    return card.choose("cuda" if provider == CUDA else "cpu")
 
 
 def _choose_inline_size(session: Session, times_ms: dict[int, float], inline_ms: float) -> int:

@@ -30,7 +30,8 @@ BOX_SHARE = 20 / 28  # the ink's longer side, as a share of the frame
 WORKING_SIZE = 192  # the longer side, in pixels, at which ink is looked for
 MIN_CONTRAST = 16.0  # grey levels between paper and ink; less is a blank
 NOISE_FACTOR = 6.0  # ink stands out of the paper's own noise by this much
-CLEAR = 0.2  # of full ink: what makes a blot. More would part pale strokes from the rest: thin Chinese ones, worn pencil
+EDGE = 0.06  # of the ink's level above the paper: less is no ink, even where the paper has no noise
+CLEAR = 0.12  # of full ink: what makes a blot. More would part pale strokes from the rest: thin Chinese ones, worn pencil
 FAINT = 0.1  # of full ink: the outermost edge of a stroke
 MIN_STROKE = 2.0  # pixels of the frame: thinner strokes would fade when areas are averaged
 
@@ -139,7 +140,7 @@ def _find_ink(small: Field, ink: Ink) -> Field | None:
     full = _full_ink(relief)
     if full < max(MIN_CONTRAST, NOISE_FACTOR * min(noise, full / 8)):
         return None
-    low = min(max(0.12 * full, 2.5 * noise), 0.4 * full)
+    low = min(max(EDGE * full, 2.5 * noise), 0.4 * full)
     return np.asarray(np.clip((relief - low) / (0.85 * full - low), 0, 1), np.float32)
 
 

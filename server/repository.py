@@ -1,11 +1,15 @@
-"""The model repository: models/<name>/<version>/{model.onnx, model.json}, read and checked once at the start."""
+"""The model repository: models/<name>/<version>/, read and checked once at the start.
+
+A version is model.json, model.onnx, and variants of the same model beside it, where model.json names any.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,9 @@ from server.errors import ModelNotFound
 DEFAULT_MODEL = "digits"
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
+FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.onnx")  # a bare name: no model.json leads out of its own folder
+MODEL = "model.onnx"
+PLAIN = "fp32"  # the variant that every version has, and that is taken where model.json says nothing else
 
 
 class RepositoryError(Exception):
@@ -21,14 +28,23 @@ class RepositoryError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Variant:
+    """One file of a model: the same answers in another precision. `name` is such as fp32, fp16, int8."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """What model.json says of a model.
 
     Attributes:
-        path: the ONNX file.
+        path: the ONNX file in plain float32.
         size: the side of the square frame, in pixels.
         threshold: below this probability an answer is unsure.
         accuracy: on the test set, 0..1, over `accuracy_n` images.
+        best: the variant to take on a kind of device ("cpu", "cuda"), where it is another than `path`.
     """
 
     name: str
@@ -42,6 +58,11 @@ class ModelCard:
     accuracy: float
     accuracy_n: int
     description: str
+    best: Mapping[str, Variant] = field(default_factory=dict, hash=False)
+
+    def choose(self, device: str) -> Variant:
+        """The variant to serve on "cpu" or "cuda"."""
+        return self.best.get(device, Variant(PLAIN, self.path))
 
 
 def read_repository(root: Path) -> list[ModelCard]:
@@ -65,14 +86,15 @@ def read_repository(root: Path) -> list[ModelCard]:
 
 
 def read_card(folder: Path) -> ModelCard:
-    """Reads models/<name>/<version>/model.json and checks the ONNX file's checksum against it.
+    """Reads models/<name>/<version>/model.json and checks the checksum of every ONNX file that it names.
 
     Raises:
-        RepositoryError: a file is missing, a key is missing or wrong, or the checksum differs.
+        RepositoryError: a file is missing, a key is missing or wrong, or a checksum differs.
     """
     described = _read_json(folder / "model.json")
-    path = folder / "model.onnx"
+    path = folder / MODEL
     try:
+        sums = _read_sums(described)
         card = _to_card(described, path)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
@@ -80,6 +102,8 @@ def read_card(folder: Path) -> ModelCard:
     if (card.name, card.version) != (folder.parent.name, folder.name):
         raise RepositoryError(f"{folder / 'model.json'}: describes {card.name} {card.version}, but lies in {folder}")
     _check_sum(path, str(described.get("sha256")))
+    for file, expected in sums.items():
+        _check_sum(folder / file, expected)
     return card
 
 
@@ -120,7 +144,41 @@ def _to_card(described: dict[str, Any], path: Path) -> ModelCard:
         accuracy=float(described["metrics"]["accuracy"]),
         accuracy_n=int(described["metrics"]["n"]),
         description=str(described.get("description", "")),
+        best=_read_best(described, path.parent),
     )
+
+
+def _read_sums(described: dict[str, Any]) -> dict[str, str]:
+    """The file of each variant with its checksum."""
+    return {_file_name(name, variant): str(variant["sha256"]) for name, variant in _variants(described).items()}
+
+
+def _read_best(described: dict[str, Any], folder: Path) -> dict[str, Variant]:
+    """Which variant to take on which device; nothing in a card that has no variants."""
+    best = described.get("best", {})
+    if not isinstance(best, dict):
+        raise ValueError('best must be an object such as {"cpu": "fp32"}')
+    files = {PLAIN: MODEL} | {name: _file_name(name, variant) for name, variant in _variants(described).items()}
+    if unknown := [f"{name!r} for {device!r}" for device, name in best.items() if str(name) not in files]:
+        raise ValueError(f"best names {', '.join(unknown)}, but the variants are {', '.join(map(repr, files))}")
+    return {device: Variant(str(name), folder / files[str(name)]) for device, name in best.items()}
+
+
+def _variants(described: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    variants = described.get("variants", {})
+    if not isinstance(variants, dict) or not all(isinstance(one, dict) for one in variants.values()):
+        raise ValueError("variants must be an object with an object for each variant")
+    return variants
+
+
+def _file_name(name: str, variant: dict[str, Any]) -> str:
+    """Raises ValueError where there is none, or one that could lead out of the version's folder."""
+    if "file" not in variant or "sha256" not in variant:
+        raise ValueError(f"variant {name!r} lacks its file or sha256")
+    file = str(variant["file"])
+    if not FILE.fullmatch(file):
+        raise ValueError(f"variant {name!r} has the file {file!r}: expected the bare name of an .onnx file in the same folder")
+    return file
 
 
 def _check_sum(path: Path, expected: str) -> None:
