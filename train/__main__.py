@@ -6,6 +6,7 @@ A run writes into a folder of its own, runs/<time>-<seed>:
     log.txt          what was said, and when
     last.pt          the latest epoch: --resume continues from it exactly
     best.pt          the best epoch by validation: what export takes
+    report.html      the evaluation, with pictures; evaluation.json holds its numbers
     result.json      the test set's verdict on best.pt, looked at once, at the end
 """
 
@@ -36,9 +37,11 @@ from train.reframe import load_reframed
 from train.settings import Settings
 from train.strangers import foreign_letters, load_strangers
 from train.teachers import checksums, load_teachers
+from train.tensorboard import record, require_tensorboard
 
 COMMANDS = {
     "compare": ("train.compare", "train several networks by the same recipe and put them into one table"),
+    "evaluate": ("train.evaluation", "measure a checkpoint or a published model, and write a report with pictures"),
     "pack": ("train.pack", "frame a folder of pictures and pack it into one HDF5 file"),
     "unpack": ("train.unpack", "write a dataset out as picture files"),
 }
@@ -73,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = Run(options)
         run.train()
         run.finish()
+        if not options.no_report:
+            run.report(options.data)
     except (TrainingError, OSError) as error:
         print(f"train: {error}", file=sys.stderr)
         return 1
@@ -94,6 +99,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, help="the run's folder (default: runs/<time>-<seed>)")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: a GPU when there is one)")
     parser.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="continue a run exactly, with its own settings")
+    parser.add_argument("--no-report", action="store_true", help="leave out the evaluation with its pictures at the end")
+    parser.add_argument("--tensorboard", action="store_true", help="note the metrics for TensorBoard, too, in the run's folder")
     parser.add_argument("--augmentation", choices=AUGMENTATIONS, help="how far images are moved (default: gentle)")
     for flag, what, text in REPEATED:
         parser.add_argument(flag, action="append", metavar=what, help=f"{text}; may be repeated")
@@ -109,6 +116,9 @@ class Run:
     """One call of the command: a trainer in its folder, and what is said to the person who waits."""
 
     def __init__(self, options: argparse.Namespace) -> None:
+        self.tensorboard: bool = options.tensorboard
+        if self.tensorboard:
+            require_tensorboard()
         checkpoint = load_checkpoint(options.resume) if options.resume else None
         self.settings = chosen_settings(options, checkpoint)
         self.device = choose_device(options.device)
@@ -153,7 +163,10 @@ class Run:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 
     def train(self) -> None:
-        for epoch in self.trainer.run():
+        epochs = self.trainer.run()
+        if self.tensorboard:
+            epochs = record(epochs, self.folder, self.trainer.epoch)
+        for epoch in epochs:
             self._say(describe(epoch, self.settings.epochs))
 
     def finish(self) -> None:
@@ -169,6 +182,13 @@ class Run:
         _write_json(self.folder / "result.json", {**result, **rest, "confusion": confusion(logits, test.labels).tolist()})
         self._say(f"test set: {found}; epoch {best['epoch']} of {self.settings.epochs}, {self.trainer.minutes:.1f} minutes")
         print(f"to export it: python -m export --checkpoint {self.folder / 'best.pt'}")
+
+    def report(self, data: Path | None) -> None:
+        """Measure best.pt from every side and put all into report.html."""
+        evaluation = importlib.import_module("train.evaluation")  # which takes matplotlib
+        evaluation.run(
+            evaluation.build_parser().parse_args([str(self.folder / "best.pt"), *(["--data", str(data)] if data else [])])
+        )
 
     def how_to_resume(self) -> str:
         last = self.folder / "last.pt"

@@ -18,7 +18,8 @@ Run = list[str]
 def short(data_folder: Path, tmp_path: Path) -> Run:
     """The arguments of a run of seconds."""
     output = str(tmp_path / "run")
-    return ["--data", str(data_folder), "--output", output, "--device", "cpu", "--epochs", "2", "--batch-size", "32"]
+    small = ["--device", "cpu", "--epochs", "2", "--batch-size", "32", "--no-report"]
+    return ["--data", str(data_folder), "--output", output, *small]
 
 
 def interrupt_in_epoch(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,6 +48,13 @@ def test_a_run_leaves_its_whole_story(short: Run, tmp_path: Path, capsys: pytest
     out = capsys.readouterr().out
     assert "epoch 2/2" in out
     assert "python -m export --checkpoint" in out
+
+
+def test_a_run_ends_with_a_report(short: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(short[:-1]) == 0
+    assert f"written to {tmp_path / 'run' / 'report.html'}" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert (tmp_path / "run" / "curves.png").is_file()
 
 
 def test_no_path_of_the_machine_is_stored(short: Run, tmp_path: Path) -> None:

@@ -7,10 +7,16 @@ from train.evaluate import (
     UNSURE_SHARE,
     as_input,
     calibrate,
+    calibration_error,
     choose_threshold,
     confusion,
     fit_temperature,
+    measure_sureness,
+    reliability,
+    reliability_by_mass,
     score,
+    score_classes,
+    score_probabilities,
     wilson_interval,
 )
 
@@ -63,3 +69,65 @@ def test_calibration_is_of_the_calibrated_probabilities() -> None:
 def test_input_is_scaled_to_one() -> None:
     images = as_input(torch.tensor([[[0, 255]]], dtype=torch.uint8))
     assert images.tolist() == [[[[0.0, 1.0]]]]
+
+
+PROBABILITIES = torch.tensor([[0.88, 0.12], [0.78, 0.22], [0.32, 0.68], [0.45, 0.55]])
+LABELS = torch.tensor([0, 1, 1, 1])
+
+
+def test_precision_and_recall_of_a_known_matrix() -> None:
+    first, second, third = score_classes(torch.tensor([[8, 2, 0], [1, 9, 0], [0, 0, 0]]), ("a", "b", "c"))
+    assert (first.n, first.answered, first.right) == (10, 9, 8)
+    assert (first.precision, first.recall) == (8 / 9, 0.8)
+    assert (second.precision, second.recall) == (9 / 11, 0.9)
+    assert (third.precision, third.recall) == (None, None)
+
+
+def test_reliability_by_hand() -> None:
+    bins = reliability(PROBABILITIES, LABELS, bins=2)
+    assert [(one.n, one.accuracy) for one in bins] == [(4, 0.75)]
+    assert bins[0].confidence == pytest.approx((0.88 + 0.78 + 0.68 + 0.55) / 4)
+    assert calibration_error(bins) == pytest.approx(0.75 - 0.7225)
+
+
+def test_bins_of_equal_width_leave_out_what_is_empty() -> None:
+    bins = reliability(PROBABILITIES, LABELS, bins=10)
+    assert [(round(one.low, 1), round(one.high, 1), one.n) for one in bins] == [
+        (0.5, 0.6, 1),
+        (0.6, 0.7, 1),
+        (0.7, 0.8, 1),
+        (0.8, 0.9, 1),
+    ]
+    assert calibration_error(bins) == pytest.approx((0.45 + 0.32 + 0.78 + 0.12) / 4)
+
+
+def test_bins_of_equal_mass_have_as_many() -> None:
+    confidence = torch.linspace(0.5, 1, 32)
+    bins = reliability_by_mass(torch.stack((confidence, 1 - confidence), 1), torch.zeros(32, dtype=torch.long))
+    assert sum(one.n for one in bins) == 32
+    assert {one.n for one in bins} == {2, 3}
+    assert [one.low for one in bins] == sorted(one.low for one in bins)
+    assert len(reliability_by_mass(PROBABILITIES, LABELS)) == 4
+
+
+def test_honest_probabilities_have_no_calibration_error() -> None:
+    generator = torch.Generator().manual_seed(0)
+    probabilities = (torch.randn(50_000, 5, generator=generator) * 2).softmax(1)
+    labels = torch.multinomial(probabilities, 1, generator=generator).squeeze(1)
+    assert calibration_error(reliability(probabilities, labels)) < 0.01
+    assert calibration_error(reliability_by_mass(probabilities, labels)) < 0.01
+    boastful = probabilities.pow(3) / probabilities.pow(3).sum(1, keepdim=True)
+    assert calibration_error(reliability(boastful, labels)) > 0.1
+
+
+def test_sureness_counts_errors_among_the_sure() -> None:
+    found = measure_sureness(PROBABILITIES, LABELS, 0.6)
+    assert (found.n, found.unsure, found.sure_errors) == (4, 1, 1)
+    assert (found.unsure_share, found.sure_error_rate) == (1 / 4, 1 / 3)
+    assert measure_sureness(PROBABILITIES, LABELS, 0.99).sure_error_rate is None
+
+
+def test_the_loss_of_probabilities_is_their_likelihood() -> None:
+    found = score_probabilities(PROBABILITIES, LABELS)
+    assert found.loss == pytest.approx(-torch.tensor([0.88, 0.22, 0.68, 0.55]).log().mean().item())
+    assert score_probabilities(torch.tensor([[1.0, 0.0]]), torch.tensor([1])).loss == pytest.approx(27.63, abs=0.01)
