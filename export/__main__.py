@@ -10,10 +10,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import onnx
-
 from export.onnx import OPSET, to_onnx
 from export.publish import check_target, publish
+from export.rounds import measure
+from export.variants import FILES, Made, describe_variants, make_variants, table
 from export.verify import Graph, verify
 from train.checkpoint import load_checkpoint
 from train.data import Dataset, checksums
@@ -25,6 +25,7 @@ from train.model import NETWORKS, Recognizer, cost
 from train.settings import Settings
 
 MAX_BATCH_SIZE = 256
+TIMED_IMAGES = 64
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,8 +49,22 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", default="1", help="the model's version, a whole number (default: 1)")
     parser.add_argument("--models", type=Path, default=Path("models"), help="the model repository (default: models)")
     parser.add_argument("--data", type=Path, help="folder with MNIST (default: $DIGITSERVE_DATA, else a cache folder)")
+    parser.add_argument(
+        "--variants",
+        type=parse_variants,
+        default=list(FILES),
+        metavar=",".join(FILES),
+        help="what to publish, fp32 in any case (default: all that are as accurate as fp32, to 0.05 points)",
+    )
     parser.add_argument("--force", action="store_true", help="replace a version that is published already")
     return parser
+
+
+def parse_variants(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if unknown := [name for name in names if name not in FILES]:
+        raise argparse.ArgumentTypeError(f"no variant {unknown[0]!r}; there are: {', '.join(FILES)}")
+    return names
 
 
 def run(options: argparse.Namespace) -> None:
@@ -65,9 +80,23 @@ def run(options: argparse.Namespace) -> None:
     print(f"verified: probabilities within {difference.probabilities:.1g} of torch, evidence {difference.evidence:.1g}")
     found = Graph(exported).score(data.test.images, data.test.labels)
     print(f"test set, in onnxruntime: {found}")
-    card = describe(options, checkpoint, settings, data, found)
-    target = publish(options.models, options.name, options.version, model=serialize(exported), card=card, force=options.force)
+    made = make_variants(exported, found, options.variants, data)
+    card = describe(options, checkpoint, settings, data, found) | compare(made, data)
+    files = {FILES[name]: content for name, content in made.contents().items()}
+    target = publish(options.models, options.name, options.version, files=files, card=card, force=options.force)
     print(f"published {target}")
+
+
+def compare(made: Made, data: Dataset) -> dict[str, Any]:
+    """Measure the variants, print what comes of it, and return it for the card."""
+    measured = measure(made.contents(), data.test.images[:TIMED_IMAGES].numpy())
+    described = describe_variants(made, measured)
+    print(f"\n{table(made, measured)}\n")
+    for name, reason in made.left_out.items():
+        print(f"{name} is left out: {reason}")
+    for device, name in described["best"].items():
+        print(f"best on {device}: {name} ({described['measured'][device]})")
+    return described
 
 
 def restore(checkpoint: dict[str, Any], settings: Settings, side: int) -> Recognizer:
@@ -75,11 +104,6 @@ def restore(checkpoint: dict[str, Any], settings: Settings, side: int) -> Recogn
     model = build_model(settings, len(checkpoint["class_names"]), side)
     load_weights(model, checkpoint["ema"])
     return model.eval()
-
-
-def serialize(model: onnx.ModelProto) -> bytes:
-    onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString(deterministic=True)
 
 
 def describe(
@@ -136,7 +160,8 @@ def training_card(checkpoint: dict[str, Any], settings: Settings) -> dict[str, A
 
 def _command(options: argparse.Namespace) -> str:
     """The command without this machine's paths."""
-    return f"python -m export --checkpoint {options.checkpoint.name} --name {options.name} --version {options.version}"
+    chosen = "" if set(options.variants) == set(FILES) else f" --variants {','.join(options.variants)}"
+    return f"python -m export --checkpoint {options.checkpoint.name} --name {options.name} --version {options.version}{chosen}"
 
 
 if __name__ == "__main__":

@@ -6,33 +6,43 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from server.repository import NAME, VERSION  # what the server would not serve is not published
+from server.repository import MODEL, NAME, VERSION  # what the server would not serve is not published
 from train.errors import TrainingError
 
-MODEL, CARD = "model.onnx", "model.json"
+CARD = "model.json"
+MAX_FILE_BYTES = 2_000_000
 
 
 class PublishError(TrainingError):
-    """The version exists already, has a bad name, or can't be written."""
+    """The version exists already, has a bad name, is too large, or can't be written."""
 
 
-def publish(models: Path, name: str, version: str, *, model: bytes, card: dict[str, Any], force: bool = False) -> Path:
+def publish(
+    models: Path, name: str, version: str, *, files: Mapping[str, bytes], card: dict[str, Any], force: bool = False
+) -> Path:
     """Publish a model with its card, completed by name, version, checksum and size. Returns the version's folder.
+
+    Args:
+        files: by name; model.onnx is among them, and its variants may be.
 
     Raises:
         PublishError: a name or version that the server would not serve; a version that is there already, where `force` is not
-            set; or one that can't be written. Nothing has changed then.
+            set; a file of more than 2 MB; or one that can't be written. Nothing has changed then.
     """
     target = check_target(models, name, version, force=force)
+    check_sizes(files)
+    model = files[MODEL]
     checked = {"sha256": hashlib.sha256(model).hexdigest(), "size_bytes": len(model)}
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{version}-", dir=target.parent))
         try:
-            (folder / MODEL).write_bytes(model)
+            for file, part in files.items():
+                (folder / file).write_bytes(part)
             content = json.dumps({"name": name, "version": version, **card, **checked}, indent=2, ensure_ascii=False)
             (folder / CARD).write_text(content + "\n", encoding="utf-8")
             folder.chmod(0o755)
@@ -56,6 +66,12 @@ def check_target(models: Path, name: str, version: str, *, force: bool = False) 
     if target.exists() and not force:
         raise PublishError(f"{target} is published already; choose another --version, or --force to replace it")
     return target
+
+
+def check_sizes(files: Mapping[str, bytes]) -> None:
+    for file, content in files.items():
+        if len(content) > MAX_FILE_BYTES:
+            raise PublishError(f"{file} has {len(content):,} bytes; {MAX_FILE_BYTES:,} are allowed")
 
 
 def _replace(folder: Path, target: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -8,7 +9,10 @@ import pytest
 import torch
 
 import export.__main__ as command
+import export.rounds as rounds
+import export.variants as variants
 from export.verify import Graph
+from server.repository import read_card
 from train.__main__ import main as train
 from train.checkpoint import load_checkpoint, save_checkpoint
 from train.mnist import load_mnist
@@ -25,12 +29,17 @@ def checkpoint(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder / "best.pt"
 
 
+@pytest.fixture(autouse=True)
+def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "ROUNDS", 4)
+
+
 def export(checkpoint: Path, data: Path, models: Path, *more: str) -> int:
     return command.main(["--checkpoint", str(checkpoint), "--data", str(data), "--models", str(models), *more])
 
 
 def test_from_checkpoint_to_repository(checkpoint: Path, data_folder: Path, tmp_path: Path) -> None:
-    assert export(checkpoint, data_folder, tmp_path / "models") == 0
+    assert export(checkpoint, data_folder, tmp_path / "models", "--variants", "fp32") == 0
     folder = tmp_path / "models" / "digits" / "1"
     card = json.loads((folder / "model.json").read_text())
     assert card["class_names"] == list("0123456789")
@@ -45,6 +54,55 @@ def test_from_checkpoint_to_repository(checkpoint: Path, data_folder: Path, tmp_
     found = Graph((folder / "model.onnx").read_bytes()).score(test.images, test.labels)
     assert (card["metrics"]["n"], card["metrics"]["errors"]) == (found.n, found.errors)
     assert card["parameters"] == cost(NETWORKS[load_checkpoint(checkpoint)["settings"]["network"]]).parameters
+
+
+def test_variants_are_published_with_the_model_and_described(
+    checkpoint: Path, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export(checkpoint, data_folder, tmp_path / "models") == 0
+    folder = tmp_path / "models" / "digits" / "1"
+    card = json.loads((folder / "model.json").read_text())
+    assert set(card["variants"]) | set(card["variants_left_out"]) == {"fp32", "fp16", "int8"}
+    files = {one["file"]: one["sha256"] for one in card["variants"].values()}
+    assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.onnx")} == files
+    assert card["variants"]["fp32"]["sha256"] == card["sha256"]
+    assert card["best"]["cuda"] == "fp32"
+    served = read_card(folder)
+    assert served.choose("cpu").path == folder / card["variants"][card["best"]["cpu"]]["file"]
+    printed = capsys.readouterr().out
+    assert "| fp32 | " in printed
+    assert "best on cuda: fp32 (not measured" in printed
+
+
+def test_a_variant_that_is_left_out_is_one_line_and_no_failure(
+    checkpoint: Path, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(variants, "ALLOWED_LOSS", -1.0)  # nothing is accurate enough
+    assert export(checkpoint, data_folder, tmp_path / "models") == 0
+    folder = tmp_path / "models" / "digits" / "1"
+    assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.onnx"]
+    card = json.loads((folder / "model.json").read_text())
+    assert set(card["variants"]) == {"fp32"}
+    assert card["best"] == {"cpu": "fp32", "cuda": "fp32"}
+    printed = capsys.readouterr().out.splitlines()
+    for name in ("fp16", "int8"):
+        assert "points below fp32" in card["variants_left_out"][name]
+        assert [line for line in printed if line.startswith(name)] == [f"{name} is left out: {card['variants_left_out'][name]}"]
+
+
+def test_one_can_ask_for_float32_alone(checkpoint: Path, data_folder: Path, tmp_path: Path) -> None:
+    assert export(checkpoint, data_folder, tmp_path / "models", "--variants", "fp32") == 0
+    folder = tmp_path / "models" / "digits" / "1"
+    assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.onnx"]
+    card = json.loads((folder / "model.json").read_text())
+    assert card["variants_left_out"] == {"fp16": "not asked for", "int8": "not asked for"}
+    assert card["export"]["command"].endswith("--version 1 --variants fp32")
+
+
+def test_an_unknown_variant_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["--checkpoint", "best.pt", "--variants", "fp32,int4"])
+    assert "no variant 'int4'; there are: fp32, fp16, int8" in capsys.readouterr().err
 
 
 def test_a_published_version_is_refused_before_any_work(

@@ -124,12 +124,14 @@ def test_a_model_that_fails_in_a_row_is_not_serving_until_it_answers_again(
     load(tmp_path, Settings(), test)
 
 
-def play_cuda(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> list[str]:
-    """Makes CUDA answer, or fail with `error`; returns the providers that are asked for."""
+def play_cuda(monkeypatch: pytest.MonkeyPatch, error: Exception | None, opened: list[Path] | None = None) -> list[str]:
+    """Makes CUDA answer, or fail with `error`; returns the providers that are asked for, and notes the files in `opened`."""
     asked: list[str] = []
 
     def open_session(path: Path, provider: str, **options: Any) -> Session:
         asked.append(provider)
+        if opened is not None:
+            opened.append(path)
         if provider == CUDA and error:
             raise error
         return Session(provider)
@@ -150,6 +152,45 @@ def test_auto_goes_on_with_the_cpu_where_the_device_does_not_work(
     load(tmp_path, Settings(execution_provider="auto"), test, provider=CUDA)
     assert asked == [CUDA, CPU]
     assert "no kernel for this device; going on with the CPU" in caplog.text
+
+
+def write_halves(root: Path) -> Path:
+    """write_sums() with a variant for CUDA. Returns the version's folder."""
+    content = b"stands for the same in float16"
+    variant = {"file": "model.fp16.onnx", "sha256": hashlib.sha256(content).hexdigest()}
+    write_sums(root, variants={"fp16": variant}, best={"cpu": "fp32", "cuda": "fp16"})
+    folder = root / "digits" / "1"
+    (folder / "model.fp16.onnx").write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("provider", "error", "files", "named"),
+    [
+        (CPU, None, ["model.onnx"], "fp32"),
+        (CUDA, None, ["model.fp16.onnx"], "fp16"),
+        (CUDA, ProviderError("no kernel for this device"), ["model.fp16.onnx", "model.onnx"], "fp32"),
+    ],
+)
+def test_the_file_for_the_provider_is_taken_and_the_log_says_which(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    provider: str,
+    error: Exception | None,
+    files: list[str],
+    named: str,
+) -> None:
+    folder = write_halves(tmp_path)
+    opened: list[Path] = []
+    play_cuda(monkeypatch, error, opened)
+
+    async def test(served: Served, health: HealthServicer) -> None:
+        assert opened == [folder / file for file in files]
+
+    with caplog.at_level(logging.INFO, "digitserve"):
+        load(tmp_path, Settings(execution_provider="auto"), test, provider=provider)
+    assert f"model digits 1 in {named}: warm" in caplog.text
 
 
 def test_cuda_that_does_not_work_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

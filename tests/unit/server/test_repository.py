@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from server.repository import RepositoryError, index_names, read_card, read_repository, refuse_unknown
+from server.repository import RepositoryError, Variant, index_names, read_card, read_repository, refuse_unknown
 
 CONTENT = b"stands for an ONNX file"
 
@@ -119,6 +119,108 @@ def test_a_card_of_another_version_is_refused(tmp_path: Path) -> None:
     folder.rename(folder.with_name("2"))
     with pytest.raises(RepositoryError, match=r"describes digits 1, but lies in .*2$"):
         read_repository(tmp_path)
+
+
+HALF = b"stands for the same in float16"
+
+
+def write_variants(root: Path, **changes: Any) -> Path:
+    """Publishes a model with a variant for CUDA; changes as in write_model()."""
+    variants = {
+        "fp32": {"file": "model.onnx", "sha256": hashlib.sha256(CONTENT).hexdigest()},
+        "fp16": {"file": "model.fp16.onnx", "sha256": hashlib.sha256(HALF).hexdigest(), "accuracy": 0.99},
+    }
+    described: dict[str, Any] = {"variants": variants, "best": {"cpu": "fp32", "cuda": "fp16"}}
+    folder = write_model(root, **described | changes)
+    (folder / "model.fp16.onnx").write_bytes(HALF)
+    return folder
+
+
+def test_each_device_gets_the_variant_that_is_best_for_it(tmp_path: Path) -> None:
+    folder = write_variants(tmp_path)
+    card = read_card(folder)
+    assert card.choose("cpu") == Variant("fp32", folder / "model.onnx")
+    assert card.choose("cuda") == Variant("fp16", folder / "model.fp16.onnx")
+    assert card.path == folder / "model.onnx"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"variants": None, "best": None}, {"variants": None, "best": {"cpu": "fp32"}}, {"best": None}, {"best": {}}],
+    ids=str,
+)
+def test_a_card_that_calls_nothing_best_means_float32(tmp_path: Path, changes: dict[str, Any]) -> None:
+    folder = write_variants(tmp_path, **changes)
+    for device in ("cpu", "cuda"):
+        assert read_card(folder).choose(device) == Variant("fp32", folder / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"best": {"cpu": "int4"}}, "best names 'int4' for 'cpu', but the variants are 'fp32', 'fp16'"),
+        ({"best": {"cuda": ["fp16"]}}, "best names ['fp16'] for 'cuda'"),
+        ({"best": {"cpu": "fp16"}, "variants": None}, "best names 'fp16' for 'cpu', but the variants are 'fp32'"),
+        ({"best": {"cpu\nINFO": "x\ny"}}, r"best names 'x\ny' for 'cpu\nINFO'"),
+        ({"best": "fp16"}, 'best must be an object such as {"cpu": "fp32"}'),
+        ({"variants": ["fp16"]}, "variants must be an object"),
+        ({"variants": {"fp16": "model.fp16.onnx"}}, "variants must be an object"),
+        ({"variants": {"fp16": {"file": "model.fp16.onnx"}}}, "variant 'fp16' lacks its file or sha256"),
+        ({"variants": {"fp16": {"sha256": "0"}}}, "variant 'fp16' lacks its file or sha256"),
+    ],
+    ids=str,
+)
+def test_wrong_variants_are_one_line_that_names_the_card(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
+    folder = write_variants(tmp_path, **changes)
+    with pytest.raises(RepositoryError) as caught:
+        read_card(folder)
+    assert str(caught.value).startswith(f"{folder / 'model.json'}: ")
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+OUTSIDE = [
+    "../model.onnx",
+    "/etc/model.onnx",
+    "sub/model.onnx",
+    "..",
+    "",
+    ".onnx",
+    "a\\b.onnx",
+    "a\0.onnx",
+    "model.json",
+    7,
+    None,
+]
+
+
+@pytest.mark.parametrize("file", OUTSIDE, ids=str)
+def test_no_card_leads_out_of_its_folder(tmp_path: Path, file: object) -> None:
+    (tmp_path / "digits").mkdir()
+    for name in (tmp_path / "digits" / "model.onnx", tmp_path / "model.onnx"):
+        name.write_bytes(HALF)
+    variant = {"file": file, "sha256": hashlib.sha256(HALF).hexdigest()}
+    folder = write_variants(tmp_path, variants={"fp16": variant}, best={"cuda": "fp16"})
+    with pytest.raises(RepositoryError, match=r"expected the bare name of an \.onnx file in the same folder") as caught:
+        read_card(folder)
+    assert str(folder / "model.json") in str(caught.value)
+
+
+def test_the_file_of_a_variant_must_be_there(tmp_path: Path) -> None:
+    folder = write_variants(tmp_path)
+    (folder / "model.fp16.onnx").unlink()
+    with pytest.raises(RepositoryError) as caught:
+        read_repository(tmp_path)
+    assert str(caught.value) == f"{folder / 'model.fp16.onnx'} is missing"
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.fp16.onnx"])
+def test_the_file_of_each_variant_must_be_the_one_described(tmp_path: Path, name: str) -> None:
+    folder = write_variants(tmp_path)
+    (folder / name).write_bytes(b"altered")
+    with pytest.raises(RepositoryError, match=r"is not the file that model\.json describes") as caught:
+        read_repository(tmp_path)
+    assert str(caught.value).startswith(f"{folder / name} ")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000])

@@ -1,0 +1,135 @@
+"""A model in half precision, for CUDA, and in 8-bit integers, calibrated on training images."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+from torch import Tensor
+
+from export.onnx import INPUT, OUTPUTS, strip
+from export.verify import Graph
+from train.data import Images
+
+CALIBRATION_IMAGES, CALIBRATION_SEED = 512, 0
+METHODS = ("MinMax", "Entropy", "Percentile")  # of onnxruntime, to choose the range of each activation
+QUANTIZED = ("Conv", "Add")
+
+
+def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph with all its convolutions in float16; evidence leaves them as float32, and so do mean and softmax.
+
+    Pixels are whole numbers up to 255, which float16 holds exactly. One cast after the head is all that is added: onnxruntime's
+    own converter adds six, and rounds the probabilities to float16 on the way.
+
+    Raises:
+        ValueError: the graph is none of ours.
+    """
+    half = deepcopy(model)
+    graph = half.graph
+    first = _only(graph, "image's Cast", lambda node: node.op_type == "Cast" and INPUT in node.input)
+    head = _only(graph, "evidence's Conv", lambda node: node.op_type == "Conv" and OUTPUTS[1] in node.output)
+    first.attribute[0].i = TensorProto.FLOAT16
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+    head.output[0] = f"{OUTPUTS[1]}_half"
+    cast = helper.make_node("Cast", list(head.output), [OUTPUTS[1]], name="cast_evidence", to=TensorProto.FLOAT)
+    graph.node.insert(list(graph.node).index(head) + 1, cast)
+    return half
+
+
+def _only(graph: onnx.GraphProto, what: str, fits: Callable[[onnx.NodeProto], bool]) -> onnx.NodeProto:
+    found = [node for node in graph.node if fits(node)]
+    if len(found) != 1:
+        raise ValueError(f"the graph has {len(found)} nodes that could be {what}, not one")
+    return found[0]
+
+
+def to_best_int8(model: onnx.ModelProto, train: Tensor, validation: Images) -> tuple[onnx.ModelProto, str]:
+    """The graph in 8-bit integers by the method with the fewest errors on validation images, then with the least loss.
+
+    Args:
+        train: (n, h, w) uint8; some of them are taken to see how large activations become.
+    """
+    images = choose_calibration(train)
+    graphs = {method: to_int8(model, images, method) for method in METHODS}
+    scores = {method: Graph(graph).score(validation.images, validation.labels) for method, graph in graphs.items()}
+    best = min(METHODS, key=lambda method: (scores[method].errors, scores[method].loss))
+    return graphs[best], best
+
+
+def choose_calibration(train: Tensor) -> NDArray[np.uint8]:
+    """At most 512 of the training images, always the same ones."""
+    order = np.random.default_rng(CALIBRATION_SEED).permutation(len(train))[:CALIBRATION_IMAGES]
+    return np.asarray(train.numpy()[np.sort(order)])
+
+
+def to_int8(model: onnx.ModelProto, images: NDArray[np.uint8], method: str) -> onnx.ModelProto:
+    """Static quantization with pairs of QuantizeLinear and DequantizeLinear around dense convolutions and additions.
+
+    Activations are unsigned and weights signed, which onnxruntime multiplies fastest on x86. Weights use 7 of their 8 bits, as
+    AVX2 adds two products in 16 bits and would cut the sum off.
+    """
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        path = Path(folder) / "model.onnx"
+        quantize_static(
+            deepcopy(model),  # it is emptied on the way
+            path,
+            _Reader(images),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTIZED),
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=left_in_float(model),
+            calibrate_method=CalibrationMethod[method],
+        )
+        return strip(onnx.load(path))
+
+
+def left_in_float(model: onnx.ModelProto) -> list[str]:
+    """The first and the last convolution, and the depthwise ones: slower in integers, and the ends cost accuracy, too."""
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    ends = {convolutions[0].name, convolutions[-1].name}
+    return [node.name for node in convolutions if node.name in ends or _groups(node) > 1]
+
+
+def _groups(convolution: onnx.NodeProto) -> int:
+    return next((attribute.i for attribute in convolution.attribute if attribute.name == "group"), 1)
+
+
+class _Reader:
+    """Hands calibration images out one by one: histograms take batches of one size only, and any number must do."""
+
+    def __init__(self, images: NDArray[np.uint8]) -> None:
+        self._images = iter(images)
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        image = next(self._images, None)
+        return None if image is None else {INPUT: image[None]}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """onnxruntime's tools print their progress and advise steps that this graph does not need."""
+    before = logging.root.manager.disable
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(before)
