@@ -7,16 +7,19 @@ INSTALL := $(PIP) install -c constraints.txt -e clients/python
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test setup train models export bench lint format protos clean
+.PHONY: help run serve test setup train models export bench lint format protos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(VENV)/.serve ## start the server on 127.0.0.1:50051 (ARGS="--port 0 ..." passes settings)
-	@echo "Starting the server; Ctrl-C stops it. When it says 'serving on', try in another terminal:"
+run: $(VENV)/.serve ## start server, Envoy and page on http://127.0.0.1:8080/ (ARGS="--page-port 0 --port 0 ..." passes settings)
+	@echo "Starting server, Envoy and page; Ctrl-C stops them. When they run, try in another terminal:"
 	@echo "  $(BIN)/digitserve recognize docs/examples/seven.png"
 	@echo "  $(BIN)/digitserve bench --duration 5"
-	@echo "Settings: $(BIN)/python -m server --help. More: README.md"
+	@echo "Settings: $(BIN)/python -m deploy --help. More: README.md, docs/browser.md"
+	@exec $(BIN)/python -m deploy $(ARGS)
+
+serve: $(VENV)/.serve ## start the server alone on 127.0.0.1:50051 (ARGS="--port 0 ..." passes settings)
 	@exec $(BIN)/python -m server $(ARGS)
 
 test: $(VENV)/.all ## set up everything that the tests need, and run them (ARGS="tests/unit -k name" picks some)
@@ -58,9 +61,10 @@ format: $(VENV)/.all ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-protos: $(VENV)/.all ## generate the Python code of the contract
+protos: $(VENV)/.all ## generate the Python code of the contract, and what Envoy needs to know of it
 	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=clients/python --pyi_out=clients/python \
 		--grpc_python_out=clients/python protos/digitserve/v1/recognizer.proto
+	$(BIN)/python -m deploy.descriptor
 
 clean: ## remove what was made here: .venv, runs, build and caches
 	rm -rf $(VENV) build runs .mypy_cache .ruff_cache .pytest_cache .hypothesis clients/python/*.egg-info *.egg-info

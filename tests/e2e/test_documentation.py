@@ -26,7 +26,8 @@ from tests.server_process import ROOT, SERVING, ServerProcess
 
 PAGES = [ROOT / "README.md", ROOT / "clients/python/README.md", *sorted((ROOT / "docs").glob("*.md"))]
 DECISIONS = sorted((ROOT / "docs/decisions").glob("*.md"))
-SOURCES = sorted(path for top in ("server", "train", "export", "benchmarks", "clients") for path in (ROOT / top).rglob("*.py"))
+TOPS = ("server", "deploy", "train", "export", "benchmarks", "clients")
+SOURCES = sorted(path for top in TOPS for path in (ROOT / top).rglob("*.py") if "node_modules" not in path.parts)
 BIN = Path(sys.executable).parent
 TIMEOUT_S = 120.0
 
@@ -101,6 +102,7 @@ def environment(server: ServerProcess, models_folder: Path, folder: Path) -> dic
     """Where the packages, the server and its models are; what is cached stays in the test's folder."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "clients/python")])
     places = {"DIGITSERVE_SERVER": server.address, "DIGITSERVE_MODELS": str(models_folder), "XDG_CACHE_HOME": str(folder)}
+    places |= {"DIGITSERVE_PAGE_PORT": "0", "DIGITSERVE_ADMIN_PORT": "0"}
     return os.environ | places | {"PYTHONPATH": path}
 
 

@@ -1,0 +1,1 @@
+"""Envoy in front of the server, and both started by one command."""

@@ -1,0 +1,151 @@
+"""`python -m deploy`: the server, then Envoy with the page; one that dies takes the other down, Ctrl-C stops both.
+
+Start: settings -> are the ports free? -> server, until it is SERVING -> Envoy, until it is ready.
+Stop: Envoy accepts no more and finishes what runs -> Envoy ends -> the server drains -> exit 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import sys
+import tempfile
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from deploy.bootstrap import Places, list_origins, make_bootstrap
+from deploy.child import Child, DiedError
+from deploy.proxy import Admin, NoEnvoyError, find_envoy, make_command
+from deploy.settings import Deployment, read_deployment
+from server.config import SettingError
+
+ROOT = Path(__file__).parents[1]
+SERVING = re.compile(r"serving on (\S+):(\d+)")
+# Envoy's calls end with the server's answers; a stream that just stays open is not waited for.
+ENVOY_DRAIN_S = 5.0
+MARGIN_S = 10.0
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}
+
+
+class PortTakenError(Exception):
+    """An address can't be listened on; the message names it."""
+
+
+def main() -> int:
+    """Runs until it is told to stop. Returns the exit status: 0 stopped, 1 can't start or something died, 2 wrong settings."""
+    try:
+        deployment = read_deployment(sys.argv[1:], os.environ)
+    except SettingError as error:
+        return _fail(f"bad setting: {error}", 2)
+    try:
+        envoy = find_envoy()
+        asyncio.run(run(choose_ports(deployment), envoy))
+    except (NoEnvoyError, PortTakenError, DiedError) as error:
+        return _fail(str(error), 1)
+    return 0
+
+
+def _fail(line: str, status: int) -> int:
+    print(f"digitserve: {line}", file=sys.stderr)
+    return status
+
+
+def choose_ports(deployment: Deployment) -> Deployment:
+    """The same with free ports for those that are 0: the page's own origin has to be known before Envoy starts.
+
+    Raises:
+        PortTakenError: a port is taken, or an address is not this machine's.
+    """
+    page_port = _check_port(deployment.page_host, deployment.page_port, "--page-port")
+    admin_port = _check_port("127.0.0.1", deployment.admin_port, "--admin-port")
+    return replace(deployment, page_port=page_port, admin_port=admin_port)
+
+
+def _check_port(host: str, port: int, flag: str) -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise PortTakenError(f"can't listen on {host}:{port}: {error.strerror}; {flag} takes another") from error
+
+
+async def run(deployment: Deployment, envoy_program: Path) -> None:
+    """Serves until SIGINT or SIGTERM.
+
+    Raises:
+        DiedError: the server or Envoy ended by itself. The other one has been stopped.
+    """
+    told_to_stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, told_to_stop.set)
+    async with AsyncExitStack() as stack:
+        starting = asyncio.create_task(_start(deployment, envoy_program, stack))
+        stopping = asyncio.create_task(told_to_stop.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait({starting})
+            return
+        children = starting.result()
+        await asyncio.wait({stopping, *(child.ended for child in children)}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if dead := [child for child in children if child.ended.done()]:
+            raise dead[0].report()
+
+
+async def _start(deployment: Deployment, envoy_program: Path, stack: AsyncExitStack) -> list[Child]:
+    """Both processes, running; `stack` stops them in the right order."""
+    server = await Child.start("server", [sys.executable, "-m", "server", *deployment.server_flags], ROOT)
+    settings = deployment.server
+    stack.push_async_callback(server.stop, settings.drain_delay_s + settings.drain_grace_s + MARGIN_S)
+    serving = await server.wait_for(SERVING)
+    places = place(deployment, serving[1], int(serving[2]))
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="digitserve-")))
+    configuration = folder / "envoy.yaml"
+    configuration.write_text(make_bootstrap(places), encoding="utf-8")
+    admin = Admin(places.admin_port)
+    envoy = await Child.start("envoy", make_command(envoy_program, configuration), ROOT)
+    stack.push_async_callback(_stop_envoy, envoy, admin)
+    await admin.wait_until_ready(envoy)
+    announce(places)
+    return [server, envoy]
+
+
+async def _stop_envoy(envoy: Child, admin: Admin) -> None:
+    if not envoy.ended.done():
+        await admin.drain(ENVOY_DRAIN_S)
+    await envoy.stop(MARGIN_S)
+
+
+def place(deployment: Deployment, server_host: str, server_port: int) -> Places:
+    """Where everything is, now that the server has said where it listens."""
+    return Places(
+        page_host=deployment.page_host,
+        page_port=deployment.page_port,
+        admin_port=deployment.admin_port,
+        server_host=EVERYWHERE.get(server_host, server_host.strip("[]")),
+        server_port=server_port,
+        page=deployment.page,
+        origins=list_origins(deployment.page_host, deployment.page_port, deployment.origins),
+        max_message_bytes=deployment.server.max_message_bytes,
+    )
+
+
+def announce(places: Places) -> None:
+    """Says what can be reached where."""
+    page = f"{places.origins[0]}/"
+    if not (places.page / "index.html").is_file():
+        page += f" (there is no index.html in {places.page}: JSON and grpc-web only)"
+    print(f"page   {page}", f"JSON   {places.origins[0]}/v1/models", sep="\n", flush=True)
+    print(f"gRPC   {places.server_host}:{places.server_port}", "Ctrl-C stops all.", sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

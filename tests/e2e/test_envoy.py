@@ -1,0 +1,211 @@
+"""Through a real Envoy to a real server: grpc-web as browsers send it, JSON as curl does, the page, and nobody else."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+import grpc
+import pytest
+from digitserve.v1 import recognizer_pb2 as pb
+from digitserve.v1.recognizer_pb2_grpc import RecognizerStub
+from google.rpc import error_details_pb2, status_pb2
+
+from tests.mnist import Digits
+from tests.pictures import encode_grey
+from tests.proxy_process import GRPC_WEB, Answer, ProxyProcess, ask, frame, post_json, read_web_answer
+from tests.server_process import ROOT, ServerProcess
+
+SEVEN = ROOT / "docs/examples/seven.png"
+RECOGNIZE = "/digitserve.v1.Recognizer/Recognize"
+SCRIPT = "// a script\n" + "draw();\n" * 200
+PAGE = "<!doctype html><title>digits</title>" + "<p>draw</p>" * 100
+BACK_WITHIN_S = 2.0
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "secret.txt").write_text("secret")
+    (folder / "dist/assets").mkdir(parents=True)
+    (folder / "dist/index.html").write_text(PAGE)
+    (folder / "dist/assets/app-1a2b3c.js").write_text(SCRIPT)
+    return folder / "dist"
+
+
+@pytest.fixture(scope="module")
+def proxy(server: ServerProcess, page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
+    with ProxyProcess(server.address, tmp_path_factory.mktemp("envoy"), page) as running:
+        yield running
+
+
+def call_web(proxy: ProxyProcess, request: pb.RecognizeRequest, **headers: str) -> Answer:
+    return ask(proxy.port, "POST", RECOGNIZE, frame(request.SerializeToString()), GRPC_WEB | headers)
+
+
+def json_image(content: bytes) -> dict[str, object]:
+    return {"image": {"encoded": base64.b64encode(content).decode()}}
+
+
+def test_grpc_web_gets_the_right_digits(proxy: ProxyProcess, mnist_test: Digits) -> None:
+    found = []
+    for digit in mnist_test.images[:20]:
+        raw = pb.RawImage(pixels=digit.tobytes(), width=28, height=28)
+        answer = read_web_answer(call_web(proxy, pb.RecognizeRequest(image=pb.Image(raw=raw))))
+        assert answer.trailers["grpc-status"] == "0"
+        found.append(pb.RecognizeResponse.FromString(answer.messages[0]).text)
+    assert found == [str(label) for label in mnist_test.labels[:20]]
+
+
+def test_grpc_web_gets_the_error_with_its_details(proxy: ProxyProcess) -> None:
+    origin = proxy.places.origins[0]
+    answer = call_web(proxy, pb.RecognizeRequest(image=pb.Image(encoded=b"nothing")), origin=origin)
+    trailers = read_web_answer(answer).trailers
+    assert trailers["grpc-status"] == str(grpc.StatusCode.INVALID_ARGUMENT.value[0])
+    assert "not a readable image" in unquote(trailers["grpc-message"])
+    details = trailers["grpc-status-details-bin"]
+    status = status_pb2.Status.FromString(base64.b64decode(details + "=" * (-len(details) % 4)))
+    bad = error_details_pb2.BadRequest()
+    assert status.details[0].Unpack(bad)
+    assert bad.field_violations[0].field == "image.encoded"
+    exposed = answer.headers["access-control-expose-headers"].split(",")
+    assert {"grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-retry-pushback-ms"} == set(exposed)
+
+
+def test_plain_grpc_passes(proxy: ProxyProcess) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{proxy.port}") as channel:
+        stub = RecognizerStub(channel)  # type: ignore[no-untyped-call]
+        request = pb.RecognizeRequest(image=pb.Image(encoded=SEVEN.read_bytes()))
+        assert stub.Recognize(request, timeout=10).text == "7"
+        stream = stub.RecognizeStream(iter([pb.RecognizeStreamRequest(id=5, request=request)]), timeout=10)
+        assert [(each.id, each.response.text) for each in stream] == [(5, "7")]
+
+
+def preflight(proxy: ProxyProcess, origin: str) -> Answer:
+    headers = {
+        "origin": origin,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "content-type,x-grpc-web,grpc-timeout",
+    }
+    return ask(proxy.port, "OPTIONS", RECOGNIZE, None, headers)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_listed_origin_may_call(proxy: ProxyProcess, number: int) -> None:
+    origin = proxy.places.origins[number]
+    allowed = preflight(proxy, origin).headers
+    assert allowed["access-control-allow-origin"] == origin
+    assert "POST" in allowed["access-control-allow-methods"]
+    assert {"content-type", "x-grpc-web", "grpc-timeout"} <= set(allowed["access-control-allow-headers"].split(","))
+    answer = call_web(proxy, pb.RecognizeRequest(image=pb.Image(encoded=SEVEN.read_bytes())), origin=origin)
+    assert answer.headers["access-control-allow-origin"] == origin
+    assert len(read_web_answer(answer).messages) == 1
+
+
+@pytest.mark.parametrize("origin", ["https://foreign.example", "https://listed.example.foreign.example", "null"])
+def test_a_foreign_origin_is_refused(proxy: ProxyProcess, origin: str) -> None:
+    request = pb.RecognizeRequest(image=pb.Image(encoded=SEVEN.read_bytes()))
+    json_call = ask(proxy.port, "GET", "/v1/models", None, {"origin": origin})
+    web_call = call_web(proxy, request, origin=origin)
+    for answer in (preflight(proxy, origin), json_call, web_call):
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+    assert preflight(proxy, origin).status == json_call.status == web_call.status == 403
+    assert web_call.body == b"RBAC: access denied"
+
+
+def test_json_gets_the_answer(proxy: ProxyProcess) -> None:
+    answer = post_json(proxy.port, "/v1/recognize", json_image(SEVEN.read_bytes()) | {"topK": 2})
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/json"
+    told = answer.json()
+    assert told["text"] == "7"
+    assert len(told["characters"][0]["alternatives"]) == 2
+    assert told["characters"][0]["unsure"] is False
+
+
+def test_json_gets_a_batch_and_the_models(proxy: ProxyProcess, mnist_test: Digits) -> None:
+    images = base64.b64encode(mnist_test.images[:10].tobytes()).decode()
+    assert post_json(proxy.port, "/v1/recognize:batch", {"images": images}).json()["classes"] == [
+        int(label) for label in mnist_test.labels[:10]
+    ]
+    assert "digits" in [model["name"] for model in ask(proxy.port, "GET", "/v1/models").json()["models"]]
+
+
+def test_a_json_error_has_its_http_status_and_names_the_field(proxy: ProxyProcess) -> None:
+    wrong = post_json(proxy.port, "/v1/recognize", json_image(b"nothing"))
+    assert wrong.status == 400
+    assert wrong.json()["details"][0]["fieldViolations"][0]["field"] == "image.encoded"
+    missing = post_json(proxy.port, "/v1/recognize", json_image(SEVEN.read_bytes()) | {"model": "nope"})
+    assert missing.status == 404
+    assert "nope" in missing.json()["message"]
+    assert ask(proxy.port, "POST", "/v1/recognize", b"{", {}).status == 400
+    for method, path in (("GET", "/v1/nothing"), ("GET", "/v1/recognize"), ("POST", "/v1/models")):
+        assert ask(proxy.port, method, path).status == 404
+
+
+def test_what_is_too_large_is_refused_before_it_is_sent(proxy: ProxyProcess) -> None:
+    answer = ask(proxy.port, "POST", "/v1/recognize", None, {"content-length": str(8 * 2**20 + 1)})
+    assert answer.status == 413
+    assert answer.json()["code"] == 413
+
+
+@pytest.mark.parametrize(("path", "encoding"), [("/", "gzip"), ("/assets/app-1a2b3c.js", "gzip"), ("/", "br")])
+def test_the_page_is_served_compressed_with_its_headers(proxy: ProxyProcess, path: str, encoding: str) -> None:
+    answer = ask(proxy.port, "GET", path, None, {"accept-encoding": encoding})
+    plain = ask(proxy.port, "GET", path)
+    assert answer.status == 200
+    assert answer.headers["content-encoding"] == encoding
+    assert len(answer.body) < len(plain.body) / 3
+    assert plain.body.decode() == (PAGE if path == "/" else SCRIPT)
+    if encoding == "gzip":
+        assert gzip.decompress(answer.body) == plain.body
+    cached = "no-cache" if path == "/" else "public, max-age=31536000, immutable"
+    assert answer.headers["cache-control"] == cached
+    kind = "text/html" if path == "/" else "text/javascript"
+    assert answer.headers["content-type"] == f"{kind}; charset=utf-8"
+
+
+def test_the_page_may_load_nothing_from_elsewhere(proxy: ProxyProcess) -> None:
+    headers = ask(proxy.port, "GET", "/").headers
+    rules = dict(rule.strip().split(" ", 1) for rule in headers["content-security-policy"].split(";"))
+    for name in ("default-src", "base-uri", "form-action", "frame-ancestors"):
+        assert rules[name] == "'none'"
+    assert {rules[name] for name in ("script-src", "style-src", "connect-src", "worker-src")} == {"'self'"}
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert "camera=(self)" in headers["permissions-policy"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/../secret.txt", "/%2e%2e/secret.txt", "/..%2fsecret.txt", "/assets/../../secret.txt", "//../secret.txt"]
+)
+def test_no_path_leads_out_of_the_page(proxy: ProxyProcess, path: str) -> None:
+    answer = ask(proxy.port, "GET", path)
+    assert answer.status in {400, 404}
+    assert b"secret" not in answer.body
+
+
+def test_what_is_missing_is_not_cached(proxy: ProxyProcess) -> None:
+    answer = ask(proxy.port, "GET", "/assets/app-later.js")
+    assert (answer.status, answer.headers["cache-control"]) == (404, "no-store")
+
+
+def test_a_server_that_came_back_is_found(models_folder: Path, page: Path, tmp_path: Path, mnist_test: Digits) -> None:
+    image = json_image(encode_grey(mnist_test.images[0]))
+    with ServerProcess("--port", "0", "--models", str(models_folder)) as first:
+        port = first.address.rpartition(":")[2]
+        proxy = ProxyProcess(first.address, tmp_path, page).__enter__()
+    try:
+        away = post_json(proxy.port, "/v1/recognize", image)
+        assert away.status == 503
+        assert away.json()["code"] == 503
+        with ServerProcess("--port", port, "--models", str(models_folder)):
+            since_s = time.monotonic()
+            while post_json(proxy.port, "/v1/recognize", image).status != 200:
+                assert time.monotonic() - since_s < BACK_WITHIN_S
+    finally:
+        proxy.__exit__(None, None, None)

@@ -1,0 +1,38 @@
+"""The launcher's own settings, and what it passes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deploy.settings import read_deployment
+from server.config import SettingError
+
+
+def test_flags_win_over_the_environment_and_defaults() -> None:
+    environment = {"DIGITSERVE_PAGE_PORT": "1", "DIGITSERVE_ADMIN_PORT": "2", "DIGITSERVE_MAX_MESSAGE_BYTES": "4096"}
+    deployment = read_deployment(["--page-port", "3", "--page", "/site", "--max-batch-size", "8"], environment)
+    assert (deployment.page_port, deployment.admin_port, deployment.page) == (3, 2, Path("/site"))
+    assert deployment.server_flags == ("--max-batch-size", "8")
+    assert (deployment.server.max_batch_size, deployment.server.max_message_bytes) == (8, 4096)
+
+
+def test_origins_are_a_list() -> None:
+    assert read_deployment(["--origins", "https://a.example, http://b:1"], {}).origins == ("https://a.example", "http://b:1")
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--page-port", "70000"], "--page-port"),
+        (["--admin-port", "-1"], "--admin-port"),
+        (["--origins", "*"], "--origins"),
+        (["--origins", "https://a.example/path"], "--origins"),
+        (["--nothing", "1"], "--nothing"),
+        (["--page-por", "1"], "--page-por"),
+    ],
+)
+def test_what_can_not_be_meant_is_refused_by_name(flags: list[str], named: str) -> None:
+    with pytest.raises(SettingError, match=named):
+        read_deployment(flags, {})
