@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 INSTALL := $(PIP) install -c constraints.txt -e clients/python
+JS := clients/js/node_modules/.package-lock.json
+NPM := PATH="$(abspath $(BIN)):$$PATH" npm --no-audit --no-fund --no-update-notifier
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
@@ -22,10 +24,10 @@ run: $(VENV)/.serve ## start server, Envoy and page on http://127.0.0.1:8080/ (A
 serve: $(VENV)/.serve ## start the server alone on 127.0.0.1:50051 (ARGS="--port 0 ..." passes settings)
 	@exec $(BIN)/python -m server $(ARGS)
 
-test: $(VENV)/.all ## set up everything that the tests need, and run them (ARGS="tests/unit -k name" picks some)
+test: $(VENV)/.all $(JS) ## set up everything that the tests need, and run them (ARGS="tests/unit -k name" picks some)
 	$(BIN)/python -m pytest $(ARGS)
 
-setup: $(VENV)/.all ## make .venv with everything: serving, training, tests
+setup: $(VENV)/.all $(JS) ## make .venv with everything: serving, training, tests, and the JavaScript client's packages
 
 train: $(VENV)/.all ## train the digits model (ARGS="--epochs 2 ...")
 	$(BIN)/python -m train $(ARGS)
@@ -61,13 +63,14 @@ format: $(VENV)/.all ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-protos: $(VENV)/.all ## generate the Python code of the contract, and what Envoy needs to know of it
+protos: $(VENV)/.all $(JS) ## generate the Python and JavaScript code of the contract, and what Envoy needs to know of it
 	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=clients/python --pyi_out=clients/python \
 		--grpc_python_out=clients/python protos/digitserve/v1/recognizer.proto
 	$(BIN)/python -m deploy.descriptor
+	$(NPM) --prefix clients/js run generate
 
 clean: ## remove what was made here: .venv, runs, build and caches
-	rm -rf $(VENV) build runs .mypy_cache .ruff_cache .pytest_cache .hypothesis clients/python/*.egg-info *.egg-info
+	rm -rf $(VENV) clients/*/node_modules clients/js/dist build runs .mypy_cache .ruff_cache .pytest_cache .hypothesis clients/python/*.egg-info *.egg-info
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
@@ -83,3 +86,8 @@ $(VENV)/.all: pyproject.toml constraints.txt clients/python/pyproject.toml | $(B
 	@echo "Installing what serving, training and the tests need into $(VENV) (some minutes, once; PyTorch is large)"
 	@$(INSTALL)[plot] -e ".[serve,train,dev]"
 	@touch $@ $(VENV)/.serve
+
+# Node comes with the tests' packages, so that a machine needs none.
+$(JS): clients/js/package-lock.json clients/js/package.json | $(VENV)/.all
+	$(NPM) --prefix clients/js ci
+	@touch $@

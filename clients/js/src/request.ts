@@ -1,0 +1,79 @@
+// From the arguments of a call to its request, checked as far as can be done without the server.
+
+import type { MessageInitShape } from "@bufbuild/protobuf";
+
+import { Ink, Layout, type RecognizeRequestSchema } from "./digitserve/v1/recognizer_pb.js";
+import type { ImageMessage } from "./image.js";
+
+const LAYOUTS = {
+  auto: Layout.AUTO,
+  framed: Layout.FRAMED,
+  single: Layout.SINGLE,
+  line: Layout.LINE,
+  page: Layout.PAGE,
+} as const;
+
+const INKS = { auto: Ink.AUTO, light: Ink.LIGHT, dark: Ink.DARK } as const;
+
+const PACKED_LAYOUTS = { auto: Layout.AUTO, framed: Layout.FRAMED } as const;
+
+const MAX_UINT32 = 2 ** 32 - 1;
+
+/** What every call takes. */
+export interface CallOptions {
+  /** How long to wait for the answer, retries included. */
+  timeoutMs?: number | undefined;
+  /** Aborts the call, which then rejects with the signal's reason. */
+  signal?: AbortSignal | undefined;
+}
+
+/** What may be said about the model of a call. */
+export interface ModelOptions {
+  /** "name", "name:version" or "name@label"; "" is the server's default. */
+  model?: string | undefined;
+}
+
+/** What is asked about an image, whatever the image is. */
+export interface Question extends ModelOptions {
+  /** "auto" (the default); "framed" (as in MNIST already); "single" (find the one character); "line"; "page". */
+  layout?: keyof typeof LAYOUTS | undefined;
+  /** "auto" (the default), "light" (on dark paper) or "dark". */
+  ink?: keyof typeof INKS | undefined;
+  /** How many alternatives to list for each character; 0, the default, lists none. */
+  topK?: number | undefined;
+  /** Whether to return the evidence maps, too. */
+  explain?: boolean | undefined;
+}
+
+/** What is asked about packed images. */
+export interface BatchQuestion extends ModelOptions {
+  /** "framed" (the default), or "auto" to have those framed that are not. */
+  layout?: keyof typeof PACKED_LAYOUTS | undefined;
+  /** Whether to return the probabilities of all classes, too. */
+  probabilities?: boolean | undefined;
+}
+
+/** Makes the requests of a question. Throws a RangeError for an unknown word, or for a `topK` that counts nothing. */
+export function requestsOf(
+  question: Question,
+): (image: ImageMessage) => MessageInitShape<typeof RecognizeRequestSchema> {
+  const { model = "", topK = 0, explain = false } = question;
+  if (!(Number.isInteger(topK) && topK >= 0 && topK <= MAX_UINT32)) {
+    throw new RangeError(`topK is ${topK}: it counts alternatives, from 0 up`);
+  }
+  const layout = find(LAYOUTS, "layout", question.layout ?? "auto");
+  const ink = find(INKS, "ink", question.ink ?? "auto");
+  return (image) => ({ image, model, layout, ink, topK, explain });
+}
+
+/** The layout of packed images. Throws a RangeError for one that they can't have. */
+export function packedLayout(word: keyof typeof PACKED_LAYOUTS = "framed"): Layout {
+  return find(PACKED_LAYOUTS, "layout", word);
+}
+
+function find<Word extends string, Value>(known: Record<Word, Value>, what: string, word: Word): Value {
+  if (!Object.hasOwn(known, word)) {
+    throw new RangeError(`${what} is ${JSON.stringify(word)}, not one of ${Object.keys(known).join(", ")}`);
+  }
+  return known[word];
+}
