@@ -12,7 +12,7 @@ from typing import Any
 
 from export.onnx import OPSET, to_onnx
 from export.publish import check_target, publish
-from export.rounds import measure
+from export.timing import measure
 from export.variants import FILES, Made, describe_variants, make_variants, table
 from export.verify import Graph, verify
 from train.checkpoint import load_checkpoint

@@ -1,57 +1,85 @@
-"""How long a network takes in onnxruntime on one thread of this machine's CPU."""
+"""What models cost on one thread of this CPU in onnxruntime, in rounds that they take in turns."""
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Mapping
-from statistics import median
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import onnx
 import onnxruntime
+from numpy.typing import NDArray
 
-from export.onnx import INPUT
+from export.onnx import INPUT, OUTPUTS
 
-BATCH_SIZES = (1, 64)
-ROUNDS = 15  # networks take turns, so that a busy moment of the machine does not fall on one of them alone
-CALLS = {1: 20, 64: 3}  # in one turn
+ROUNDS = 60
+CALLS = {1: 20, 8: 6, 64: 3}  # batch size -> calls in one round, of which the fastest counts: the least disturbed
+VECTORS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8")  # what decides how fast 8-bit integers are
 
-Timings = dict[int, float]  # batch size -> milliseconds an image
-
-
-def time_graphs(graphs: Mapping[str, onnx.ModelProto]) -> dict[str, Timings]:
-    """The median time of each graph, in milliseconds an image, at each batch size. Its weights need not be trained."""
-    clocks = {name: Clock(graph) for name, graph in graphs.items()}
-    for _ in range(ROUNDS):
-        for clock in clocks.values():
-            clock.take_turn()
-    return {name: clock.ms_per_image() for name, clock in clocks.items()}
+Rounds = dict[int, NDArray[np.float64]]  # batch size -> microseconds an image, one value for each round
 
 
-class Clock:
-    """One graph in a session with one thread, and how long each call of it took."""
+class Spread(NamedTuple):
+    """The median, and what a quarter of the rounds lies below and above."""
 
-    def __init__(self, graph: onnx.ModelProto) -> None:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        content = graph.SerializeToString()
-        self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        shape = self.session.get_inputs()[0].shape[1:]
-        random = np.random.default_rng(0)
-        self.images = {size: random.integers(0, 256, (size, *shape), np.uint8) for size in BATCH_SIZES}
-        self.seconds: dict[int, list[float]] = {size: [] for size in BATCH_SIZES}
+    low: float
+    median: float
+    high: float
 
-    def take_turn(self) -> None:
-        """Some calls at each batch size; the first warms caches up and does not count."""
-        for size, images in self.images.items():
-            self._call(images)
-            self.seconds[size] += [self._call(images) for _ in range(CALLS[size])]
 
-    def ms_per_image(self) -> Timings:
-        return {size: 1000 * median(seconds) / size for size, seconds in self.seconds.items()}
+def measure(models: Mapping[str, bytes], images: NDArray[np.uint8]) -> dict[str, Rounds]:
+    """Time serialized models on images (n, h, w), taken again where n is less than a batch.
 
-    def _call(self, images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> float:
+    The models take turns, every other round in the opposite order, so that a busy machine disturbs all of them alike.
+    """
+    sessions = {name: _open(content) for name, content in models.items()}
+    batches = {size: images[np.arange(size) % len(images)] for size in CALLS}
+    found: dict[str, dict[int, list[float]]] = {name: {size: [] for size in CALLS} for name in models}
+    for number in range(ROUNDS):
+        order = list(models) if number % 2 else list(models)[::-1]
+        for size, batch in batches.items():
+            for name in order:
+                found[name][size].append(_fastest_us(sessions[name], batch))
+    return {name: {size: np.array(values) for size, values in sizes.items()} for name, sizes in found.items()}
+
+
+def median_ms(models: Mapping[str, bytes], side: int) -> dict[str, dict[int, float]]:
+    """The median time of each serialized model at each batch size, in milliseconds an image; its weights may be untrained."""
+    noise = np.random.default_rng(0).integers(0, 256, (max(CALLS), side, side), np.uint8)
+    found = measure(models, noise)
+    return {name: {size: spread(values).median / 1000 for size, values in sizes.items()} for name, sizes in found.items()}
+
+
+def spread(values: NDArray[np.float64]) -> Spread:
+    return Spread(*(float(value) for value in np.percentile(values, (25, 50, 75))))
+
+
+def describe_cpu() -> str:
+    """The processor's name and its vector instructions, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    vectors = [name for name in VECTORS if name in facts.get("flags", "").split()]
+    name = facts.get("model name", platform.machine())
+    return f"{name} ({', '.join(vectors)})" if vectors else name
+
+
+def _open(content: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def _fastest_us(session: onnxruntime.InferenceSession, batch: NDArray[np.uint8]) -> float:
+    """Microseconds an image in the fastest call of a turn."""
+    fastest = float("inf")
+    for _ in range(CALLS[len(batch)]):
         started = time.perf_counter()
-        self.session.run(None, {INPUT: images})
-        return time.perf_counter() - started
+        session.run(OUTPUTS[:1], {INPUT: batch})
+        fastest = min(fastest, time.perf_counter() - started)
+    return fastest * 1e6 / len(batch)

@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 
 from export.quantize import to_best_int8, to_float16
-from export.rounds import Rounds, Spread, describe_cpu, spread
+from export.timing import Rounds, Spread, describe_cpu, spread
 from export.verify import Graph, VerificationError, check_contract
 from server.repository import MODEL, PLAIN
 from train.data import Dataset

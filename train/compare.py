@@ -189,9 +189,9 @@ def time_models(models: dict[str, Recognizer], side: int) -> dict[str, Timings]:
     The import waits until here because export builds on train: no module of train needs export to be loaded.
     """
     from export.onnx import to_comparable
-    from export.timing import time_graphs
+    from export.timing import median_ms
 
-    return time_graphs({name: to_comparable(model, side) for name, model in models.items()})
+    return median_ms({name: to_comparable(model, side).SerializeToString() for name, model in models.items()}, side)
 
 
 def _plan(options: argparse.Namespace) -> Iterator[Settings]:

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import export.__main__ as command
-import export.rounds as rounds
 import export.variants as variants
+from export import timing
 from export.verify import Graph
 from server.repository import read_card
 from train.__main__ import main as train
@@ -31,7 +31,7 @@ def checkpoint(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture(autouse=True)
 def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rounds, "ROUNDS", 4)
+    monkeypatch.setattr(timing, "ROUNDS", 4)
 
 
 def export(checkpoint: Path, data: Path, models: Path, *more: str) -> int:

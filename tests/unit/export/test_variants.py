@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from torch import Tensor
 
 import export.variants as variants
-from export.rounds import Rounds
+from export.timing import Rounds
 from export.variants import FILES, Made, choose_for_cpu, describe_variants, make_variants, table, verify_variant
 from export.verify import Graph, VerificationError
 from train.data import Dataset, Images
