@@ -4,12 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 INSTALL := $(PIP) install -c constraints.txt -e clients/python
-JS := clients/js/node_modules/.package-lock.json
+JS := clients/js/node_modules/.package-lock.json clients/web/node_modules/.package-lock.json
 NPM := PATH="$(abspath $(BIN)):$$PATH" npm --no-audit --no-fund --no-update-notifier
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test setup train models export bench lint format protos clean
+.PHONY: help run serve test setup web train models export bench lint format protos clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,24 +27,25 @@ serve: $(VENV)/.serve ## start the server alone on 127.0.0.1:50051 (ARGS="--port
 test: $(VENV)/.all $(JS) ## set up everything that the tests need, and run them (ARGS="tests/unit -k name" picks some)
 	$(BIN)/python -m pytest $(ARGS)
 
-setup: $(VENV)/.all $(JS) ## make .venv with everything: serving, training, tests, and the JavaScript client's packages
+setup: $(VENV)/.all $(JS) ## make .venv with everything: serving, training, tests, and what the JavaScript client and the page need
+
+web: $(VENV)/.all $(JS) ## build the page into clients/web/dist, which is what ships
+	$(NPM) --prefix clients/web run build
 
 train: $(VENV)/.all ## train the digits model (ARGS="--epochs 2 ...")
 	$(BIN)/python -m train $(ARGS)
 
 # What made each model that ships. Each is a run in runs/<name>; an interrupted one goes on where it was.
 RECIPE_digits-gap := --seed 0
-RECIPE_digits := --network mixed --epochs 60 --strangers-share 0.1 --strange-dataset emnist-letters --augmentation strong \
+RECIPE_digits-large := --network mixed --epochs 60 --strangers-share 0.1 --strange-dataset emnist-letters --augmentation strong \
 	--teacher runs/digits-gap/best.pt --seed 0
-RECIPE_hanzi := --dataset hanzi --network mixed --epochs 80 --strangers-share 0.1 --augmentation strong --seed 0
-RECIPE_letters := --dataset emnist-letters --network mixed --epochs 40 --strangers-share 0.1 --augmentation strong --seed 0
-SHIPPED := digits hanzi letters
+SHIPPED := digits-gap digits-large
 
 models: $(SHIPPED:%=runs/%/result.json) ## train every model that ships and publish it into models/ (hours on two cores)
-	@for name in $(SHIPPED); do \
-		$(BIN)/python -m export --checkpoint runs/$$name/best.pt --name $$name --force || exit 1; done
+	@for run in $(SHIPPED); do \
+		$(BIN)/python -m export --checkpoint runs/$$run/best.pt --name $${run%-gap} --force || exit 1; done
 
-runs/digits/result.json: runs/digits-gap/result.json
+runs/digits-large/result.json: runs/digits-gap/result.json
 runs/%/result.json: | $(VENV)/.all
 	$(BIN)/python -m train $(if $(wildcard $(@D)/last.pt),--resume $(@D)/last.pt,$(RECIPE_$*) --output $(@D))
 
@@ -88,6 +89,6 @@ $(VENV)/.all: pyproject.toml constraints.txt clients/python/pyproject.toml | $(B
 	@touch $@ $(VENV)/.serve
 
 # Node comes with the tests' packages, so that a machine needs none.
-$(JS): clients/js/package-lock.json clients/js/package.json | $(VENV)/.all
-	$(NPM) --prefix clients/js ci
+clients/%/node_modules/.package-lock.json: clients/%/package-lock.json clients/%/package.json | $(VENV)/.all
+	$(NPM) --prefix clients/$* ci
 	@touch $@

@@ -24,7 +24,8 @@ from digitserve import Client, MessageTooLarge
 
 from tests.server_process import ROOT, SERVING, ServerProcess
 
-PAGES = [ROOT / "README.md", ROOT / "clients/python/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = [page for folder in ("docs", "docs/models") for page in sorted((ROOT / folder).glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "clients/python/README.md", *DOCS]
 DECISIONS = sorted((ROOT / "docs/decisions").glob("*.md"))
 TOPS = ("server", "deploy", "train", "export", "benchmarks", "clients")
 SOURCES = sorted(path for top in TOPS for path in (ROOT / top).rglob("*.py") if "node_modules" not in path.parts)

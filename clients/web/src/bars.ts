@@ -1,0 +1,42 @@
+// One bar for each class of the model, in the model's own order, so that each stays in its place while it moves.
+
+import { make } from "./dom.js";
+import { percent } from "./language.js";
+
+const TWO_COLUMNS_FROM = 16;
+
+interface Bar {
+  readonly row: HTMLElement;
+  readonly fill: HTMLElement;
+  readonly number: HTMLElement;
+}
+
+export class Bars {
+  readonly list = make("ol", "bars");
+  readonly #bars = new Map<string, Bar>();
+
+  /** Other classes: another model. */
+  setClasses(names: readonly string[]): void {
+    this.#bars.clear();
+    this.list.classList.toggle("double", names.length >= TWO_COLUMNS_FROM);
+    // Numbered down the columns, not across.
+    this.list.style.setProperty("--rows", String(Math.ceil(names.length / (names.length >= TWO_COLUMNS_FROM ? 2 : 1))));
+    for (const name of names) {
+      const fill = make("span", "fill");
+      const number = make("span", "number");
+      const row = make("li", "", make("span", "name", name), make("span", "track", fill), number);
+      this.#bars.set(name, { row, fill, number });
+    }
+    this.list.replaceChildren(...[...this.#bars.values()].map(({ row }) => row));
+    this.show(new Map());
+  }
+
+  show(probabilities: ReadonlyMap<string, number>, best = ""): void {
+    for (const [name, { row, fill, number }] of this.#bars) {
+      const share = probabilities.get(name) ?? 0;
+      fill.style.transform = `scaleX(${share.toFixed(4)})`;
+      number.textContent = probabilities.size ? percent(share) : "";
+      row.classList.toggle("best", name === best);
+    }
+  }
+}

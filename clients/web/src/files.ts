@@ -1,0 +1,163 @@
+// The view for image files: chosen, dropped or pasted, many at once, with a table of what is in them.
+
+import type { Model, Recognition } from "digitserve";
+
+import { csv, type Cell } from "./csv.js";
+import { button, download, find, make } from "./dom.js";
+import { onLanguage, percent, say } from "./language.js";
+import { recognize } from "./server.js";
+
+const AT_ONCE = 2;
+const HEAD = ["file", "answer", "probability", "unsure", "runner_up", "runner_up_probability", "model", "error"];
+
+interface Entry {
+  readonly file: File;
+  readonly row: HTMLTableRowElement;
+  readonly url: string;
+  recognition?: Recognition;
+  failure?: string;
+}
+
+export class FilesView {
+  readonly #rows = find("rows", HTMLTableSectionElement);
+  #entries: Entry[] = [];
+  #next = 0;
+  #working = 0;
+  #model: Model | undefined;
+  #stop = new AbortController();
+
+  /** `shown` is called before files are added: they may come from any view. */
+  constructor(shown: () => void) {
+    const chooser = find("chooser", HTMLInputElement);
+    const add = (files: Iterable<File>) => {
+      shown();
+      this.add(files);
+    };
+    chooser.addEventListener("change", () => {
+      add(chooser.files ?? []);
+      chooser.value = ""; // so that the same file can be chosen again
+    });
+    takeDrops(add);
+    button("csv").addEventListener("click", () => this.#download());
+    button("empty").addEventListener("click", () => this.#empty());
+    onLanguage(() => this.#translate());
+  }
+
+  /** What is in the list is read anew. */
+  setModel(model: Model): void {
+    this.#model = model;
+    const files = this.#entries.map(({ file }) => file);
+    this.#empty();
+    this.add(files);
+  }
+
+  add(files: Iterable<File>): void {
+    const added = [...files].map(entryOf);
+    this.#entries.push(...added);
+    this.#rows.append(...added.map(({ row }) => row));
+    this.#show();
+    while (this.#model && this.#working < AT_ONCE && this.#next < this.#entries.length) void this.#work(this.#model);
+  }
+
+  async #work(model: Model): Promise<void> {
+    const { signal } = this.#stop;
+    this.#working += 1;
+    while (this.#next < this.#entries.length && !signal.aborted) {
+      await this.#read(this.#entries[this.#next++]!, model, signal);
+      if (!signal.aborted) this.#show();
+    }
+    if (!signal.aborted) this.#working -= 1;
+  }
+
+  async #read(entry: Entry, model: Model, signal: AbortSignal): Promise<void> {
+    try {
+      entry.recognition = (await recognize(() => entry.file, model, { signal })).recognition;
+    } catch (error) {
+      if (signal.aborted) return;
+      entry.failure = error instanceof Error ? error.message : String(error);
+    }
+    fillRow(entry);
+  }
+
+  #show(): void {
+    const done = this.#entries.filter(isDone).length;
+    find("results", HTMLElement).hidden = !this.#entries.length;
+    find("progress", HTMLElement).textContent = say("progress", { done, all: this.#entries.length });
+    button("csv").disabled = done < this.#entries.length;
+  }
+
+  #translate(): void {
+    this.#entries.forEach(fillRow);
+    this.#show();
+  }
+
+  #empty(): void {
+    this.#stop.abort();
+    this.#stop = new AbortController();
+    for (const { url } of this.#entries) URL.revokeObjectURL(url);
+    this.#entries = [];
+    this.#next = this.#working = 0;
+    this.#rows.replaceChildren();
+    this.#show();
+  }
+
+  #download(): void {
+    const text = csv([HEAD, ...this.#entries.map(cellsOf)]);
+    download("answers.csv", new Blob([text], { type: "text/csv" }));
+  }
+}
+
+/** Files that are dropped anywhere on the page, or pasted. */
+function takeDrops(add: (files: Iterable<File>) => void): void {
+  const hasFiles = (event: DragEvent) => event.dataTransfer?.types.includes("Files") ?? false;
+  document.addEventListener("dragover", (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    document.body.classList.add("dropping");
+  });
+  document.addEventListener("dragleave", ({ relatedTarget }) => {
+    if (!relatedTarget) document.body.classList.remove("dropping"); // it has left the page
+  });
+  document.addEventListener("drop", (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    document.body.classList.remove("dropping");
+    add(event.dataTransfer!.files);
+  });
+  document.addEventListener("paste", ({ clipboardData }) => {
+    if (clipboardData?.files.length) add(clipboardData.files);
+  });
+}
+
+function entryOf(file: File): Entry {
+  const url = URL.createObjectURL(file);
+  const image = make("img");
+  image.src = url;
+  image.alt = "";
+  image.addEventListener("error", () => (image.hidden = true)); // its row says why
+  const row = make("tr", "", make("td", "", image), make("td", "name", file.name || say("pasted")));
+  row.append(make("td", "label"), make("td", "number"), make("td", "quiet"));
+  return { file, row, url };
+}
+
+function isDone({ recognition, failure }: Entry): boolean {
+  return recognition !== undefined || failure !== undefined;
+}
+
+function fillRow({ row, recognition, failure }: Entry): void {
+  const [label, probability, note] = [row.cells[2]!, row.cells[3]!, row.cells[4]!];
+  const character = recognition?.characters[0];
+  label.textContent = character?.label ?? "";
+  probability.textContent = character?.label ? percent(character.probability) : "";
+  if (failure !== undefined) note.textContent = `${say("noteFailed")}: ${failure}`;
+  else if (character && !character.label) note.textContent = say("noteBlank");
+  else if (character?.unsure) note.textContent = say("noteUnsure", { other: character.alternatives[1]?.label ?? "" });
+}
+
+function cellsOf({ file, recognition, failure }: Entry): Cell[] {
+  const character = recognition?.characters[0];
+  const other = character?.alternatives[1];
+  const model = recognition && `${recognition.model.name}:${recognition.model.version}`;
+  const answer = [character?.label, character?.probability, character?.unsure];
+  return [file.name, ...answer, other?.label, other?.probability, model, failure];
+}

@@ -1,0 +1,148 @@
+// The drawing pad: pen, touch and mouse on a canvas, and a small copy of the drawing for the server.
+
+import { Ink } from "./ink.js";
+import { Drawing, PAD_UNITS, type Point, type Stroke } from "./strokes.js";
+
+/**
+ * The side of the picture that is sent, in pixels. The network sees 28: what is drawn over a quarter of the pad still
+ * has more than that, and a picture of 1 kB is soon packed and sent.
+ */
+export const PICTURE_SIDE = 128;
+
+const PEN_ERASER_BUTTON = 32;
+const ERASER_FACTOR = 2;
+
+/** Draws what pointers and keys say, and tells of every change. */
+export class Pad {
+  readonly canvas: HTMLCanvasElement;
+  readonly drawing = new Drawing();
+  width = 20;
+  erases = false;
+  /** Called after every change of the drawing. */
+  changed = () => {};
+  readonly #screen: Ink;
+  readonly #small: CanvasRenderingContext2D;
+  readonly #picture: Ink;
+  #stroke: Stroke | undefined;
+  #pointer: number | undefined;
+
+  constructor(canvas: HTMLCanvasElement) {
+    this.canvas = canvas;
+    this.#screen = new Ink(contextOf(canvas));
+    const small = document.createElement("canvas");
+    small.width = small.height = PICTURE_SIDE;
+    this.#small = contextOf(small, { willReadFrequently: true });
+    this.#picture = new Ink(this.#small, "#fff");
+    this.#picture.redraw([]);
+    this.#listen();
+    new ResizeObserver(() => this.redraw()).observe(canvas);
+  }
+
+  get isDrawing(): boolean {
+    return this.#stroke !== undefined;
+  }
+
+  /** What is to be recognized: black on white. */
+  picture(): ImageData {
+    return this.#small.getImageData(0, 0, PICTURE_SIDE, PICTURE_SIDE);
+  }
+
+  /** Everything anew, in the size and the colour that the canvas has now. */
+  redraw(): void {
+    const side = Math.round(this.canvas.clientWidth * devicePixelRatio);
+    if (side && side !== this.canvas.width) this.canvas.width = this.canvas.height = side;
+    this.#screen.colour = getComputedStyle(this.canvas).color;
+    this.#screen.redraw(this.drawing.strokes);
+    this.#picture.redraw(this.drawing.strokes);
+  }
+
+  begin(point: Point, erases = this.erases): void {
+    this.#stroke = { points: [point], width: this.width * (erases ? ERASER_FACTOR : 1), erases };
+    this.drawing.add(this.#stroke);
+    this.#show(0);
+  }
+
+  move(points: readonly Point[]): void {
+    if (!this.#stroke || !points.length) return;
+    const from = this.#stroke.points.length;
+    this.#stroke.points.push(...points);
+    this.#show(from);
+  }
+
+  end(): void {
+    if (!this.#stroke) return;
+    this.#lift();
+    this.#refresh();
+  }
+
+  undo(): void {
+    this.#lift();
+    if (this.drawing.undo()) this.#refresh();
+  }
+
+  redo(): void {
+    this.#lift();
+    if (this.drawing.redo()) this.#refresh();
+  }
+
+  clear(): void {
+    this.#lift();
+    this.drawing.clear();
+    this.#refresh();
+  }
+
+  #lift(): void {
+    this.#stroke = undefined;
+    this.#pointer = undefined;
+  }
+
+  #refresh(): void {
+    this.redraw();
+    this.changed();
+  }
+
+  #show(from: number): void {
+    this.#screen.draw(this.#stroke!, from);
+    this.#picture.draw(this.#stroke!, from);
+    this.changed();
+  }
+
+  #listen(): void {
+    const { canvas } = this;
+    canvas.addEventListener("pointerdown", (event) => this.#down(event));
+    canvas.addEventListener("pointermove", (event) => {
+      if (event.pointerId === this.#pointer) this.move(this.#pointsOf(event));
+    });
+    for (const kind of ["pointerup", "pointercancel", "lostpointercapture"] as const) {
+      canvas.addEventListener(kind, (event) => event.pointerId === this.#pointer && this.end());
+    }
+  }
+
+  /** One pointer draws; a second finger, or the palm beside the pen, does nothing. */
+  #down(event: PointerEvent): void {
+    if (this.#pointer !== undefined || (event.pointerType === "mouse" && event.button !== 0)) return;
+    this.end(); // what the keys have begun
+    this.#pointer = event.pointerId;
+    this.canvas.setPointerCapture(event.pointerId);
+    this.begin(this.#pointOf(event), this.erases || (event.buttons & PEN_ERASER_BUTTON) !== 0);
+  }
+
+  /** Everything that the pen did since the last frame, not only where it is now. */
+  #pointsOf(event: PointerEvent): Point[] {
+    const events = event.getCoalescedEvents?.() ?? [];
+    return (events.length ? events : [event]).map((each) => this.#pointOf(each));
+  }
+
+  #pointOf({ clientX, clientY, pointerType, pressure }: PointerEvent): Point {
+    const { left, top, width } = this.canvas.getBoundingClientRect();
+    const scale = PAD_UNITS / width;
+    const thickness = pointerType === "pen" && pressure > 0 ? 0.5 + pressure : 1;
+    return { x: (clientX - left) * scale, y: (clientY - top) * scale, thickness };
+  }
+}
+
+export function contextOf(canvas: HTMLCanvasElement, settings?: CanvasRenderingContext2DSettings) {
+  const context = canvas.getContext("2d", settings);
+  if (!context) throw new Error("this browser draws nothing: it has no 2d canvas");
+  return context;
+}

@@ -1,0 +1,45 @@
+// The server, as the page asks it: through Envoy on the page's own origin, for as long as it takes.
+
+import { createGrpcWebTransport } from "@connectrpc/connect-web";
+import { DigitClient, type ImageInput, type Model, ModelNotFound, type RecognizeOptions } from "digitserve";
+
+import { Link } from "./link.js";
+import { nameOf } from "./models.js";
+import type { Answer } from "./panel.js";
+
+// Short, so that an absence is soon noticed; the link goes on by itself.
+const TIMEOUT_MS = 4_000;
+
+const client = new DigitClient(createGrpcWebTransport({ baseUrl: location.origin }), { timeoutMs: TIMEOUT_MS });
+
+export const link = new Link({
+  isOnline: () => navigator.onLine,
+  events: window,
+  probe: () => client.models(),
+});
+
+/** What is to be done where a model is not served any more. */
+export const surprises = { modelGone: () => {} };
+
+export const listModels = (): Promise<Model[]> => link.persist(() => client.models());
+
+/** One picture's answer. `take` gives it anew for each attempt: what is newest then is sent. */
+export async function recognize(
+  take: () => ImageInput | Promise<ImageInput>,
+  model: Model,
+  options: RecognizeOptions,
+): Promise<Answer> {
+  const attempt = async () => {
+    const image = await take();
+    const start = performance.now();
+    const whole = { ...options, model: nameOf(model), topK: model.classNames.length };
+    const recognition = await client.recognize(image, whole);
+    return { recognition, roundTripMs: performance.now() - start };
+  };
+  try {
+    return await link.persist(attempt, options.signal);
+  } catch (error) {
+    if (error instanceof ModelNotFound) surprises.modelGone();
+    throw error;
+  }
+}

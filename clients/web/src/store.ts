@@ -1,0 +1,19 @@
+// What the browser remembers. Where it may not (private windows, no room), the page works as well, and forgets.
+
+export function remembered(key: string): string | null {
+  try {
+    return localStorage.getItem(`digitserve.${key}`);
+  } catch {
+    return null;
+  }
+}
+
+/** Whether it will be remembered. */
+export function remember(key: string, value: string): boolean {
+  try {
+    localStorage.setItem(`digitserve.${key}`, value);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,71 @@
+// A drawing: strokes in the pad's own units, and the way back and forth through its changes.
+
+/** The pad's side. Everything on it is measured in these units, whatever its size on the screen. */
+export const PAD_UNITS = 280;
+
+export interface Point {
+  readonly x: number;
+  readonly y: number;
+  /** Of the stroke's width: 1 where the pen has no pressure. */
+  readonly thickness: number;
+}
+
+export interface Stroke {
+  readonly points: Point[];
+  readonly width: number;
+  readonly erases: boolean;
+}
+
+type Strokes = readonly Stroke[];
+
+/** The strokes so far. Every change can be undone, clearing too. */
+export class Drawing {
+  #strokes: Strokes = [];
+  #past: Strokes[] = [];
+  #future: Strokes[] = [];
+
+  get strokes(): Strokes {
+    return this.#strokes;
+  }
+
+  get canUndo(): boolean {
+    return this.#past.length > 0;
+  }
+
+  get canRedo(): boolean {
+    return this.#future.length > 0;
+  }
+
+  /** Adds a stroke, whose points may still come. */
+  add(stroke: Stroke): void {
+    this.#change([...this.#strokes, stroke]);
+  }
+
+  clear(): void {
+    if (this.#strokes.length) this.#change([]);
+  }
+
+  /** Whether there was anything to undo. */
+  undo(): boolean {
+    return this.#step(this.#past, this.#future);
+  }
+
+  /** Whether there was anything to redo. */
+  redo(): boolean {
+    return this.#step(this.#future, this.#past);
+  }
+
+  #change(strokes: Strokes): void {
+    this.#past.push(this.#strokes);
+    this.#future = [];
+    this.#strokes = strokes;
+  }
+
+  #step(from: Strokes[], to: Strokes[]): boolean {
+    const strokes = from.pop();
+    if (!strokes) return false;
+    to.push(this.#strokes);
+    this.#strokes = strokes;
+    return true;
+  }
+}

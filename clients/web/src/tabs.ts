@@ -1,0 +1,47 @@
+// One way in at a time. Tabs as the ARIA practices have them: arrows move between them, and one is in the tab order.
+
+export type View = "draw" | "camera" | "files" | "history";
+
+export class Tabs {
+  /** Called with the view that is shown from now on, and with the one before. */
+  changed: (view: View, before: View) => void = () => {};
+  #shown: View = "draw";
+  readonly #tabs = [...document.querySelectorAll<HTMLButtonElement>("[role=tab]")];
+
+  constructor() {
+    for (const [i, tab] of this.#tabs.entries()) {
+      tab.addEventListener("click", () => this.show(viewOf(tab)));
+      tab.addEventListener("keydown", ({ key }) => {
+        const step = { ArrowRight: 1, ArrowLeft: -1 }[key];
+        if (step) this.#go(i + step);
+      });
+    }
+  }
+
+  get shown(): View {
+    return this.#shown;
+  }
+
+  show(view: View): void {
+    if (view === this.#shown) return;
+    const before = this.#shown;
+    this.#shown = view;
+    for (const tab of this.#tabs) {
+      const isShown = viewOf(tab) === view;
+      tab.ariaSelected = String(isShown);
+      tab.tabIndex = isShown ? 0 : -1;
+      document.getElementById(viewOf(tab))!.hidden = !isShown;
+    }
+    this.changed(view, before);
+  }
+
+  #go(number: number): void {
+    const tab = this.#tabs.at(number % this.#tabs.length)!;
+    tab.focus();
+    this.show(viewOf(tab));
+  }
+}
+
+function viewOf(tab: HTMLElement): View {
+  return tab.getAttribute("aria-controls") as View;
+}

@@ -1,0 +1,99 @@
+import { InvalidImage, Overloaded, Unavailable } from "digitserve";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+
+import { Link, type LinkState } from "../src/link.js";
+
+const away = () => new Unavailable("UNAVAILABLE", "nobody there");
+
+function setUp() {
+  const world = { isUp: true, isOnline: true, events: new EventTarget(), probes: 0 };
+  const link = new Link({
+    isOnline: () => world.isOnline,
+    events: world.events,
+    probe: async () => {
+      world.probes += 1;
+      if (!world.isUp) throw away();
+    },
+  });
+  const states: LinkState[] = [];
+  link.changed = (state) => states.push(state);
+  const call = async () => {
+    if (!world.isUp) throw away();
+    return "answer";
+  };
+  return { link, world, states, call };
+}
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+test("a call is repeated until the server is back", async () => {
+  const { link, world, states, call } = setUp();
+  world.isUp = false;
+  const answer = link.persist(call);
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(states).toEqual(["away"]);
+  expect(world.probes).toBeGreaterThan(2);
+  expect(world.probes).toBeLessThan(10); // it asks less and less often
+
+  world.isUp = true;
+  await vi.advanceTimersByTimeAsync(4_000);
+  await expect(answer).resolves.toBe("answer");
+  expect(states).toEqual(["away", "well"]);
+});
+
+test("the network's return is noticed at once", async () => {
+  const { link, world, states, call } = setUp();
+  world.isUp = world.isOnline = false;
+  const answer = link.persist(call);
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(states).toEqual(["offline"]);
+
+  world.isUp = world.isOnline = true;
+  world.events.dispatchEvent(new Event("online"));
+  await vi.advanceTimersByTimeAsync(0);
+  await expect(answer).resolves.toBe("answer");
+  expect(link.state).toBe("well");
+});
+
+test("a server that is busy is asked again when it said", async () => {
+  const { link, states } = setUp();
+  let calls = 0;
+  const call = async () => {
+    calls += 1;
+    if (calls === 1) throw new Overloaded("RESOURCE_EXHAUSTED", "full", { retryAfterMs: 300 });
+    return "answer";
+  };
+  const answer = link.persist(call);
+  await vi.advanceTimersByTimeAsync(299);
+  expect(calls).toBe(1);
+  await vi.advanceTimersByTimeAsync(1);
+  await expect(answer).resolves.toBe("answer");
+  expect(states).toEqual(["busy", "well"]);
+});
+
+test("what repeating can't mend is told at once", async () => {
+  const { link, states } = setUp();
+  const error = new InvalidImage("INVALID_ARGUMENT", "not an image");
+  await expect(link.persist(() => Promise.reject(error))).rejects.toBe(error);
+  expect(states).toEqual([]);
+});
+
+test("who gives up waits no longer, and the page still learns that the server is back", async () => {
+  const { link, world, states, call } = setUp();
+  world.isUp = false;
+  const stop = new AbortController();
+  const answer = expect(link.persist(call, stop.signal)).rejects.toThrow("enough");
+  await vi.advanceTimersByTimeAsync(100);
+  stop.abort(new Error("enough"));
+  await answer;
+  world.isUp = true;
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(states).toEqual(["away", "well"]);
+});
+
+test("a device that goes offline says so before anybody asks", () => {
+  const { link, world } = setUp();
+  world.events.dispatchEvent(new Event("offline"));
+  expect(link.state).toBe("offline");
+});
