@@ -7,7 +7,9 @@ is trained on is what is served. It needs numpy and Pillow, and knows nothing of
 A picture passes these stations:
     shrink      to a working size, averaging areas
     flatten     subtract the paper: an even or slowly changing light is no ink
-    find        which side of the paper is ink, how strong, and which blots belong to the character
+    find        which side of the paper is ink, and how strong
+    clear       only if the border shows ink: the specks of noise and the lines of ruled paper are no ink
+    choose      which blots belong to the character
     crop        to the character, with its contrast stretched and hair-thin strokes thickened
     place       scaled into the box and centred by mass
 """
@@ -24,6 +26,8 @@ from PIL import Image, ImageFilter
 
 from server.blots import find_character
 from server.decode import Grey
+from server.paper import estimate_paper, is_speckled, wipe_specks
+from server.ruling import erase_ruling, measure_pen
 
 SIZE = 28
 BOX_SHARE = 20 / 28  # the ink's longer side, as a share of the frame
@@ -33,6 +37,10 @@ NOISE_FACTOR = 6.0  # ink stands out of the paper's own noise by this much
 EDGE = 0.06  # of the ink's level above the paper: less is no ink, even where the paper has no noise
 CLEAR = 0.12  # of full ink: what makes a blot. More would part pale strokes from the rest: thin Chinese ones, worn pencil
 FAINT = 0.1  # of full ink: the outermost edge of a stroke
+BORDER_PX = 4  # of the working size: what the border shows, the paper has all over
+CLEAN_BORDER = 0.003  # of the border may be inked on paper that needs no clearing
+MIN_PAPER = 40  # pixels; the paper of a smaller picture is not looked at
+WIPES = 3  # at most, one after the other: more would wipe the character
 MIN_STROKE = 2.0  # pixels of the frame: thinner strokes would fade when areas are averaged
 
 Field = NDArray[np.float32]
@@ -134,8 +142,33 @@ def _shrink(grey: Grey) -> tuple[Field, float]:
 
 def _find_ink(small: Field, ink: Ink) -> Field | None:
     """How much ink is at each place, 0 for paper and 1 for full ink; None if there is none."""
-    relief = small - _estimate_paper(small)
-    relief = relief if _ink_is_light(relief, ink) else -relief
+    relief = _find_relief(small, ink)
+    strength = _weigh(relief)
+    for _ in range(WIPES):
+        if strength is None or _is_clean(strength) or not is_speckled(strength > CLEAR):
+            break
+        relief = _find_relief(small := wipe_specks(small), ink)
+        strength = _weigh(relief)
+    if strength is None or _is_clean(strength):
+        return strength
+    return _weigh(erase_ruling(relief, max(MIN_CONTRAST / 2, CLEAR * 0.7 * _full_ink(relief))))
+
+
+def _is_clean(strength: Field) -> bool:
+    """Whether the paper has neither noise nor lines: these reach the borders, which a character seldom does. A cheap look."""
+    sides = strength[:BORDER_PX], strength[-BORDER_PX:], strength[:, :BORDER_PX], strength[:, -BORDER_PX:]
+    inked = sum(int(np.count_nonzero(side > CLEAR)) for side in sides)
+    return min(strength.shape) < MIN_PAPER or inked <= CLEAN_BORDER * sum(side.size for side in sides)
+
+
+def _find_relief(small: Field, ink: Ink) -> Field:
+    """Grey levels above the paper, towards the ink."""
+    relief = small - estimate_paper(small)
+    return np.asarray(relief if _ink_is_light(relief, ink) else -relief)
+
+
+def _weigh(relief: Field) -> Field | None:
+    """From paper at 0 to full ink at 1; None if nothing stands out enough to be ink."""
     noise = 1.4826 * float(np.median(abs(relief)))  # the median absolute deviation, in units of a standard deviation
     full = _full_ink(relief)
     if full < max(MIN_CONTRAST, NOISE_FACTOR * min(noise, full / 8)):
@@ -160,34 +193,6 @@ def _ink_is_light(relief: Field, ink: Ink) -> bool:
     return bool(light > -dark)
 
 
-def _estimate_paper(small: Field) -> Field | float:
-    """The paper's brightness: the border's level if the light is even, else a surface fitted to what is not ink."""
-    height, width = small.shape
-    border = np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]])
-    level = float(np.median(border))
-    spread = float(np.percentile(border, 90) - np.percentile(border, 10))
-    if spread < 12 or min(height, width) < 48:
-        return level
-    return _fit_surface(small)
-
-
-def _fit_surface(small: Field) -> Field:
-    """Least squares of 1, x, y, x², xy, y², three times, each time without what stands out of the last fit."""
-    height, width = small.shape
-    step = max(1, max(height, width) // 64)
-    y, x = np.meshgrid(np.linspace(-1, 1, height, dtype=np.float32), np.linspace(-1, 1, width, dtype=np.float32), indexing="ij")
-    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
-    samples, values = terms[::step, ::step].reshape(-1, 6), small[::step, ::step].ravel()
-    kept = np.ones(values.size, bool)
-    for _ in range(3):
-        weights = np.linalg.lstsq(samples[kept], values[kept], rcond=None)[0]
-        error = values - samples @ weights
-        middle = np.median(error)
-        deviation = max(4.0, 1.4826 * float(np.median(abs(error - middle))))
-        kept = abs(error - middle) < 2.5 * deviation
-    return np.asarray(terms @ weights, np.float32)
-
-
 def _place(crop: Field, size: int) -> Grey:
     """Scales the character into the box, its longer side filling it, and centres it by mass in the frame."""
     height, width = crop.shape
@@ -202,11 +207,7 @@ def _place(crop: Field, size: int) -> Grey:
 
 def _thicken(image: Image.Image, scale: float) -> Image.Image:
     """Widens strokes that would be under MIN_STROKE pixels of the frame: averaging their area would leave a grey shadow."""
-    values = np.asarray(image) > 127
-    edges = int(np.count_nonzero(values[1:] != values[:-1]) + np.count_nonzero(values[:, 1:] != values[:, :-1]))
-    # A stroke of width w and length l has area w*l and about 2*l*1.27 pixel edges (averaged over directions).
-    stroke = 2.55 * int(np.count_nonzero(values)) / max(edges, 1)
-    missing = MIN_STROKE / scale - stroke
+    missing = MIN_STROKE / scale - measure_pen(np.asarray(image) > 127)
     if scale >= 1 or missing < 1:
         return image
     radius = min(7, round(missing / 2 + 0.25))

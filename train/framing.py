@@ -23,7 +23,9 @@ from tqdm import tqdm
 
 import server.blots
 import server.decode
+import server.paper
 import server.preprocess
+import server.ruling
 from server.cores import count_cores
 from server.decode import decode, open_image
 from server.errors import InvalidImage
@@ -36,7 +38,8 @@ MAX_FILE_BYTES = 64 * 1024 * 1024  # as the server's own limit for a message
 BLANK = "it is blank: there is no ink in it"
 
 # The code that a picture passes through on its way.
-SOURCES = (__file__, server.decode.__file__, server.preprocess.__file__, server.blots.__file__)
+FRAMING = (server.preprocess.__file__, server.paper.__file__, server.ruling.__file__, server.blots.__file__)
+SOURCES = (__file__, server.decode.__file__, *FRAMING)
 
 Grey: TypeAlias = NDArray[np.uint8]
 Pictures: TypeAlias = Grey | Sequence[Path]  # (n, h, w) uint8, or files

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-SOURCES = ("train", "export", "server/preprocess.py", "server/blots.py", "server/errors.py")  # what decides a model
+FRAMING = ("server/preprocess.py", "server/paper.py", "server/ruling.py", "server/blots.py")
+SOURCES = ("train", "export", *FRAMING, "server/errors.py")  # what decides a model
 _ROOT = Path(__file__).parent.parent
 
 

@@ -23,7 +23,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 import server.blots
+import server.paper
 import server.preprocess
+import server.ruling
 from server.preprocess import frame
 
 ENLARGEMENT = 3  # one pixel of the original becomes 3 x 3: room for strokes to become thinner and thicker by fractions
@@ -31,7 +33,8 @@ STROKES = (-3, 0, 0, 3, 5)  # width of the filter that thins (below 0) or thicke
 CHUNK = 500  # images that one worker process takes at a time
 
 # The code that a copy passes through. server/decode.py is not part of it: the images are no files, and need no decoding.
-SOURCES = (__file__, server.preprocess.__file__, server.blots.__file__)
+FRAMING = (server.preprocess.__file__, server.paper.__file__, server.ruling.__file__, server.blots.__file__)
+SOURCES = (__file__, *FRAMING)
 
 Grey = NDArray[np.uint8]
 Chunk = tuple[int, Grey]  # the first image's number, and the images

@@ -78,6 +78,44 @@ def test_noise_and_dust_are_no_ink() -> None:
     assert distance(REFERENCE, framed.pixels) < 8
 
 
+def strew_salt(picture: Grey, share: float, size: int) -> Grey:
+    """Black and white specks of size x size pixels."""
+    cells = np.random.default_rng(3).random((-(-picture.shape[0] // size), -(-picture.shape[1] // size)))
+    draw = np.kron(cells, np.ones((size, size)))[: picture.shape[0], : picture.shape[1]]
+    return np.where(draw < share, np.where(draw < share / 2, 0, 255), picture).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("side", "share", "size"), [(280, 0.08, 1), (280, 0.2, 1), (600, 0.08, 3), (200, 0.15, 1)])
+def test_salt_and_pepper_are_no_ink(side: int, share: float, size: int) -> None:
+    picture = np.asarray(Image.fromarray(draw_seven()).resize((side, side)))
+    for one in (picture, 255 - picture):
+        assert distance(REFERENCE, frame(strew_salt(one, share, size)).pixels) < 8
+
+
+@pytest.mark.parametrize("tilt", [-14, 0, 14])
+@pytest.mark.parametrize(("level", "thickness"), [(185, 4), (60, 3), (20, 2)], ids=["pale", "as the pen", "stronger"])
+@pytest.mark.parametrize("checked", [False, True])
+def test_ruled_paper_is_no_ink(tilt: int, level: int, thickness: int, checked: bool) -> None:
+    rows, columns = np.indices((200, 200))
+    down = rows + np.rint(tilt * columns / 200).astype(int)
+    lines = down % 31 < thickness
+    if checked:
+        lines |= (columns - np.rint(tilt * rows / 200).astype(int)) % 31 < thickness
+    photo = np.minimum(np.where(draw_seven() > 127, 60, 235), np.where(lines, level, 235)).astype(np.uint8)
+    assert distance(REFERENCE, frame(photo).pixels) < 10
+    assert distance(REFERENCE, frame(255 - photo).pixels) < 10
+
+
+def test_a_drawing_that_reaches_the_borders_is_all_ink() -> None:
+    hash_mark = Image.new("L", (200, 200))
+    for place in (70, 130):
+        ImageDraw.Draw(hash_mark).line([(0, place), (200, place)], fill=255, width=10)
+        ImageDraw.Draw(hash_mark).line([(place, 0), (place, 200)], fill=255, width=10)
+    pixels = frame(np.asarray(hash_mark)).pixels
+    assert (pixels.max(axis=0) > 0).sum() == 20
+    assert np.count_nonzero(pixels[:, 14] > 127) >= 2
+
+
 def test_the_edge_of_the_paper_is_no_ink() -> None:
     photo = (255 - draw_seven()).astype(np.uint8)
     photo[:, :6] = 20  # the dark table beside the sheet
