@@ -16,9 +16,9 @@ from export.timing import measure
 from export.variants import FILES, Made, describe_variants, make_variants, table
 from export.verify import Graph, verify
 from train.checkpoint import load_checkpoint
+from train.command import conclude
 from train.data import Dataset, checksums
 from train.datasets import load_dataset
-from train.errors import TrainingError
 from train.evaluate import Score
 from train.loop import build_model, load_weights
 from train.model import NETWORKS, Recognizer, cost
@@ -31,15 +31,7 @@ TIMED_IMAGES = 64
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit status; what goes wrong is one line on stderr."""
     options = build_parser().parse_args(arguments)
-    try:
-        run(options)
-    except (TrainingError, OSError) as error:
-        print(f"export: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted: nothing was published", file=sys.stderr)
-        return 130
-    return 0
+    return conclude("export", lambda: run(options), interrupted=lambda: "nothing was published")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -27,9 +27,10 @@ from torch import Tensor
 
 from train.augment import AUGMENTATIONS
 from train.checkpoint import load_checkpoint
+from train.command import conclude
 from train.data import Dataset, cache_folder
 from train.datasets import LOADERS, load_dataset
-from train.errors import SettingsError, TrainingError
+from train.errors import SettingsError
 from train.evaluate import confusion, predict, score
 from train.loop import Epoch, Trainer, build_model, load_weights
 from train.model import NETWORKS
@@ -45,7 +46,6 @@ COMMANDS = {
     "pack": ("train.pack", "frame a folder of pictures and pack it into one HDF5 file"),
     "unpack": ("train.unpack", "write a dataset out as picture files"),
 }
-INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 FLAGS: tuple[tuple[str, type, str], ...] = (
     ("dataset", str, f"what to read: {', '.join(LOADERS)}, folder:PATH, or several joined by +"),
     ("network", str, f"one of: {', '.join(NETWORKS)}"),
@@ -72,19 +72,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(module.main(words[1:]))
     options = build_parser().parse_args(words)
     run: Run | None = None
-    try:
+
+    def work() -> None:
+        nonlocal run
         run = Run(options)
         run.train()
         run.finish()
         if not options.no_report:
             run.report(options.data)
-    except (TrainingError, OSError) as error:
-        print(f"train: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"\ninterrupted: {run.how_to_resume() if run else 'nothing was trained yet'}", file=sys.stderr)
-        return INTERRUPTED
-    return 0
+
+    return conclude("train", work, interrupted=lambda: run.how_to_resume() if run else "nothing was trained yet")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -119,6 +116,8 @@ class Run:
         self.tensorboard: bool = options.tensorboard
         if self.tensorboard:
             require_tensorboard()
+        if not options.no_report:  # better now than after the last epoch
+            importlib.import_module("train.evaluation").require_matplotlib()
         checkpoint = load_checkpoint(options.resume) if options.resume else None
         self.settings = chosen_settings(options, checkpoint)
         self.device = choose_device(options.device)

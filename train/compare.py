@@ -22,9 +22,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from train.checkpoint import load_checkpoint
+from train.command import conclude
 from train.data import Dataset, cache_folder
 from train.datasets import LOADERS, load_dataset
-from train.errors import SettingsError, TrainingError
+from train.errors import SettingsError
 from train.evaluate import predict, score
 from train.loop import Trainer, build_model, load_weights
 from train.model import NETWORKS, Recognizer, cost
@@ -35,7 +36,6 @@ from train.settings import Settings
 from train.strangers import load_strangers
 
 SUMMARY = "train every network by the same recipe and table accuracy, size, speed and training time"
-INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
 
 class Material(NamedTuple):
@@ -50,16 +50,13 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command. Returns the exit status; what goes wrong is one line on stderr."""
     options = build_parser().parse_args(arguments)
     comparison: Comparison | None = None
-    try:
+
+    def work() -> None:
+        nonlocal comparison
         comparison = Comparison(options)
         comparison.run()
-    except (TrainingError, OSError) as error:
-        print(f"compare: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"\ninterrupted: {comparison.what_is_done() if comparison else 'nothing was trained yet'}", file=sys.stderr)
-        return INTERRUPTED
-    return 0
+
+    return conclude("compare", work, interrupted=lambda: comparison.what_is_done() if comparison else "nothing was trained yet")
 
 
 def build_parser() -> argparse.ArgumentParser:

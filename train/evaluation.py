@@ -13,7 +13,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,16 +22,16 @@ import torch
 from torch import Tensor
 
 from train.checkpoint import load_checkpoint
+from train.command import conclude
 from train.data import Dataset, Images, cache_folder
 from train.datasets import LOADERS, load_dataset
-from train.errors import CheckpointError, DataError, SettingsError, TrainingError
+from train.errors import CheckpointError, DataError, SettingsError
 from train.evaluate import predict
 from train.loop import build_model, load_weights
 from train.metrics import Evaluation, Reader, measure_corruptions, measure_letters, measure_strangers, read_real
 from train.settings import Settings
 
 SUMMARY = "measure a checkpoint or a published model, and write a report with pictures"
-INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 ONNX = ".onnx"
 BATCH_SIZE = 250
 
@@ -40,15 +39,7 @@ BATCH_SIZE = 250
 def main(arguments: Sequence[str]) -> int:
     """Run the command. Returns the exit status; what goes wrong is one line on stderr."""
     options = build_parser().parse_args(arguments)
-    try:
-        run(options)
-    except (TrainingError, OSError) as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted: no report was written", file=sys.stderr)
-        return INTERRUPTED
-    return 0
+    return conclude("evaluate", lambda: run(options), interrupted=lambda: "no report was written")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from server.preprocess import SIZE
-from train.errors import DataError, TrainingError
+from train.command import conclude
+from train.errors import DataError
 from train.folder import read_folder
 from train.packed import write_packed
 
 SUMMARY = "pack a folder of pictures, one sub-folder a class, into one HDF5 file"
 LARGEST_SIDE = 512  # the server decodes pictures no larger
-INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command. Returns the exit status; what goes wrong is one line on stderr."""
     options = build_parser().parse_args(arguments)
-    try:
-        run(options)
-    except (TrainingError, OSError) as error:
-        print(f"train pack: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted: nothing was packed", file=sys.stderr)
-        return INTERRUPTED
-    return 0
+    return conclude("train pack", lambda: run(options), interrupted=lambda: "nothing was packed")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -10,36 +10,25 @@ import argparse
 import csv
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 from tqdm import tqdm
 
+from train.command import conclude
 from train.data import Dataset, Images
 from train.datasets import load_dataset
-from train.errors import DataError, TrainingError
+from train.errors import DataError
 
 SUMMARY = "write a dataset out as PNG files with a labels file"
 PUNCTUATION = frozenset("-_ ()")  # what may stand in a folder's name everywhere, beside letters and digits
-INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command. Returns the exit status; what goes wrong is one line on stderr."""
     options = build_parser().parse_args(arguments)
-    try:
-        check_target(options.output)
-        count = unpack(load_dataset(options.dataset, options.data), options.output)
-    except (TrainingError, OSError) as error:
-        print(f"train unpack: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted: nothing was unpacked", file=sys.stderr)
-        return INTERRUPTED
-    print(f"unpacked {count:,} images into {options.output}")
-    return 0
+    return conclude("train unpack", lambda: run(options), interrupted=lambda: "nothing was unpacked")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -48,6 +37,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("output", type=Path, help="the folder to write; it must be new or empty")
     parser.add_argument("--data", type=Path, help="folder with the data (default: $DIGITSERVE_DATA, else a cache folder)")
     return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Check the place, load, write."""
+    check_target(options.output)
+    count = unpack(load_dataset(options.dataset, options.data), options.output)
+    print(f"unpacked {count:,} images into {options.output}")
 
 
 def check_target(folder: Path) -> None:

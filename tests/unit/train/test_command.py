@@ -7,8 +7,9 @@ import pytest
 import torch
 from torchvision.datasets import MNIST
 
-from train.__main__ import INTERRUPTED, main
+from train.__main__ import main
 from train.checkpoint import load_checkpoint
+from train.command import INTERRUPTED
 from train.loop import Trainer
 
 Run = list[str]
@@ -151,3 +152,12 @@ def test_a_resumed_run_keeps_its_settings(short: Run, tmp_path: Path, capsys: py
     main(short)
     assert main(["--resume", str(tmp_path / "run" / "last.pt"), "--epochs", "9"]) == 1
     assert "--epochs cannot go with --resume" in capsys.readouterr().err
+
+
+def test_a_report_that_could_not_be_drawn_is_refused_before_training(
+    short: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(short[:-1]) == 1
+    assert "need matplotlib" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -11,7 +11,8 @@ import export.timing
 import train.compare as compare
 from tests.unit.train.printed import printed_dataset
 from train.checkpoint import load_checkpoint
-from train.compare import INTERRUPTED, main
+from train.command import INTERRUPTED
+from train.compare import main
 from train.data import Images
 from train.loop import Trainer
 from train.model import Recognizer

@@ -19,8 +19,9 @@ import train.evaluation
 import train.metrics
 from tests.unit.train.pictures import draw
 from train.checkpoint import load_checkpoint, save_checkpoint
+from train.command import INTERRUPTED
 from train.data import Dataset
-from train.evaluation import INTERRUPTED, main
+from train.evaluation import main
 
 Capture = pytest.CaptureFixture[str]
 
