@@ -77,13 +77,13 @@ def _check_port(host: str, port: int, flag: str) -> int:
 
 
 async def run(deployment: Deployment, envoy_program: Path) -> None:
-    """Serves until SIGINT or SIGTERM.
+    """Serves until SIGINT, SIGTERM, or the end of its terminal.
 
     Raises:
         DiedError: the server or Envoy ended by itself. The other one has been stopped.
     """
     told_to_stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in choose_signals():
         asyncio.get_running_loop().add_signal_handler(number, told_to_stop.set)
     async with AsyncExitStack() as stack:
         starting = asyncio.create_task(_start(deployment, envoy_program, stack))
@@ -98,6 +98,14 @@ async def run(deployment: Deployment, envoy_program: Path) -> None:
         stopping.cancel()
         if dead := [child for child in children if child.ended.done()]:
             raise dead[0].report()
+
+
+def choose_signals() -> list[signal.Signals]:
+    """What means stop. Both processes have sessions of their own: a terminal that closes would leave them behind. Under nohup,
+    it closes unheard.
+    """
+    hung_up = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGINT, signal.SIGTERM, *hung_up]
 
 
 async def _start(deployment: Deployment, envoy_program: Path, stack: AsyncExitStack) -> list[Child]:

@@ -63,7 +63,8 @@ def _set_filters(filters: dict[str, Node], places: Places) -> None:
     listed["permissions"] = [{"or_rules": {"rules": matches}}]
     transcoder = filters["envoy.filters.http.grpc_json_transcoder"]
     transcoder["proto_descriptor"] = str(DESCRIPTOR)
-    transcoder["max_request_body_size"] = min(transcoder["max_request_body_size"], places.max_message_bytes)
+    for name, limit in (("whole", "max_request_bytes"), ("envoy.filters.http.grpc_json_transcoder", "max_request_body_size")):
+        filters[name][limit] = min(filters[name][limit], places.max_message_bytes)
     transcoder["max_response_body_size"] = places.max_message_bytes
     filters["envoy.filters.http.file_server"]["path_mappings"][0]["file_path_prefix"] = str(places.page)
 

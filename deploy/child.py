@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 KEPT_LINES = 8
+LONGEST_LINE_BYTES = 16 * 1024 * 1024
 
 
 class DiedError(Exception):
@@ -42,8 +43,9 @@ class Child:
         output = asyncio.subprocess.STDOUT
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
-            *command, cwd=folder, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=output, start_new_session=True
-        )
+            *command, cwd=folder, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=output,
+            start_new_session=True, limit=LONGEST_LINE_BYTES,
+        )  # fmt: skip
         return cls(name, process)
 
     async def wait_for(self, pattern: re.Pattern[str]) -> re.Match[str]:

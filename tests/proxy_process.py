@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import socket
 import struct
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
+
+import yaml
+from google.rpc import status_pb2
 
 from deploy.bootstrap import Places, list_origins, make_bootstrap
 from deploy.proxy import find_envoy, make_command
@@ -19,6 +24,8 @@ from tests.server_process import ROOT
 START_TIMEOUT_S = 20.0
 GRPC_WEB = {"content-type": "application/grpc-web+proto", "x-grpc-web": "1"}
 TRAILERS = 0x80
+
+Edit = Callable[[Any], None]
 
 
 class Answer(NamedTuple):
@@ -78,19 +85,39 @@ def read_web_answer(answer: Answer) -> WebAnswer:
     return WebAnswer(messages, trailers)
 
 
-class ProxyProcess:
-    """Envoy with the configuration that `python -m deploy` writes, inside a `with` statement."""
+def read_details(trailers: dict[str, str]) -> status_pb2.Status:
+    """google.rpc.Status of a failed grpc-web call."""
+    encoded = trailers["grpc-status-details-bin"]
+    return status_pb2.Status.FromString(base64.b64decode(encoded + "=" * (-len(encoded) % 4)))
 
-    def __init__(self, server_address: str, folder: Path, page: Path) -> None:
+
+def find_manager(root: Any) -> Any:
+    """The part of Envoy's configuration that is about the public port's HTTP."""
+    return root["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+
+
+def find_route(root: Any, name: str) -> Any:
+    routes = find_manager(root)["route_config"]["virtual_hosts"][0]["routes"]
+    return next(route["route"] for route in routes if route["name"] == name)
+
+
+class ProxyProcess:
+    """Envoy with the configuration that `python -m deploy` writes, inside a `with` statement.
+
+    `edit` may change the parsed configuration first: shorter times, lower limits, more servers.
+    """
+
+    def __init__(self, server_address: str, folder: Path, page: Path, edit: Edit | None = None) -> None:
         host, _, port = server_address.rpartition(":")
         self.port, self.admin_port = find_free_port(), find_free_port()
         origins = list_origins("127.0.0.1", self.port, ("https://listed.example",))
         self.places = Places("127.0.0.1", self.port, self.admin_port, host, int(port), page, origins, 64 * 1024 * 1024)
+        self._edit = edit
         self._configuration = folder / "envoy.yaml"
         self._log = folder / "envoy.log"
 
     def __enter__(self) -> Self:
-        self._configuration.write_text(make_bootstrap(self.places), encoding="utf-8")
+        self._configuration.write_text(self._configure(), encoding="utf-8")
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(make_command(find_envoy(), self._configuration), cwd=ROOT, stderr=log)
         end_s = time.monotonic() + START_TIMEOUT_S
@@ -103,6 +130,12 @@ class ProxyProcess:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._process.terminate()
         self._process.wait(10)
+
+    def _configure(self) -> str:
+        root = yaml.safe_load(make_bootstrap(self.places))
+        if self._edit:
+            self._edit(root)
+        return yaml.safe_dump(root, sort_keys=False)
 
     @property
     def log(self) -> str:

