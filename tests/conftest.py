@@ -13,7 +13,7 @@ from tests.mnist import Digits, find_raw, read_digits
 from tests.server_process import ROOT, ServerProcess
 
 TESTS = Path(__file__).parent
-KINDS = ("unit", "contract", "e2e")
+KINDS = ("unit", "contract", "e2e", "browser")
 
 StartServer = Callable[..., ServerProcess]
 

@@ -8,6 +8,7 @@ import { onLanguage, say } from "./language.js";
 import { contextOf, PICTURE_SIDE } from "./pad.js";
 import { type Answer, Panel, spoken } from "./panel.js";
 import { recognize } from "./server.js";
+import { greyOf } from "./sketch.js";
 import type { WordKey } from "./words.js";
 
 /** How much of the picture's shorter side the frame on the screen takes; .finder in page.css shows the same. */
@@ -107,7 +108,10 @@ export class CameraView {
   }
 
   #send(take: () => () => ImageData, signal: AbortSignal): Promise<Answer> {
-    const picture = () => (this.#sent = take()());
+    const picture = () => {
+      this.#sent = take()();
+      return greyOf(this.#sent);
+    };
     return recognize(picture, this.#model!, { layout: "single", signal });
   }
 

@@ -10,6 +10,7 @@ import { Pad } from "./pad.js";
 import { type Answer, Panel, spoken } from "./panel.js";
 import { showFrame, showMap } from "./reason.js";
 import { recognize } from "./server.js";
+import { type Sketch, sketchOf } from "./sketch.js";
 import { Tools } from "./tools.js";
 
 const SETTLED_AFTER_MS = 700;
@@ -22,7 +23,8 @@ export type Settled = (picture: ImageData, answer: Answer) => void;
 export class DrawView {
   readonly #pad = new Pad(find("pad", HTMLCanvasElement));
   readonly #tools = new Tools(this.#pad, () => this.#toggleWhy());
-  readonly #panel = new Panel(find("draw-answer", HTMLElement), "waiting");
+  readonly #place = find("draw-answer", HTMLElement);
+  readonly #panel = new Panel(this.#place, "waiting");
   readonly #map = find("map", HTMLCanvasElement);
   readonly #asker: Asker<Picture, Answer>;
   readonly #settled: Settled;
@@ -68,20 +70,33 @@ export class DrawView {
     const isEmpty = this.#pad.drawing.strokes.length === 0;
     find("invitation", HTMLElement).hidden = !isEmpty;
     if (isEmpty) this.#clear();
-    else if (this.#model) this.#asker.ask(() => this.#pad.picture());
+    else if (this.#model) this.#ask();
+  }
+
+  #ask(): void {
+    this.#place.ariaBusy = "true";
+    this.#asker.ask(() => this.#pad.picture());
   }
 
   #clear(): void {
     this.#asker.forget();
+    this.#place.ariaBusy = "false";
     this.#show(undefined);
   }
 
-  #send(take: () => Picture, signal: AbortSignal): Promise<Answer> {
-    const picture = () => (this.#sent = take()());
-    return recognize(picture, this.#model!, { layout: "single", ink: "dark", explain: true, signal });
+  async #send(take: () => Picture, signal: AbortSignal): Promise<Answer> {
+    let sketch: Sketch | undefined;
+    const picture = () => {
+      this.#sent = take()();
+      sketch = sketchOf(this.#sent);
+      return sketch.image;
+    };
+    const options = { layout: "single", ink: "dark", explain: this.#isExplaining, signal } as const;
+    return placed(await recognize(picture, this.#model!, options), sketch!);
   }
 
   #hear(answer: Answer): void {
+    this.#place.ariaBusy = String(this.#asker.isWaiting);
     this.#show(answer);
     clearTimeout(this.#settling);
     this.#settling = setTimeout(() => this.#settle(), SETTLED_AFTER_MS);
@@ -89,6 +104,7 @@ export class DrawView {
 
   #fail(error: unknown): void {
     this.#answer = undefined;
+    this.#place.ariaBusy = String(this.#asker.isWaiting);
     this.#panel.show({ failure: error instanceof Error ? error.message : String(error) });
     this.#showReason();
   }
@@ -111,16 +127,21 @@ export class DrawView {
   }
 
   #toggleWhy(): void {
-    const isOn = button("why").ariaPressed !== "true";
+    const isOn = !this.#isExplaining;
     button("why").ariaPressed = String(isOn);
     find("reason", HTMLElement).hidden = !isOn;
     this.#showReason();
+    // The answer that is shown has come without its reasons.
+    if (isOn && this.#answer && this.#model) this.#ask();
+  }
+
+  get #isExplaining(): boolean {
+    return button("why").ariaPressed === "true";
   }
 
   #showReason(): void {
-    const isOn = button("why").ariaPressed === "true";
-    this.#map.hidden = !isOn;
-    if (!isOn) return;
+    this.#map.hidden = !this.#isExplaining;
+    if (!this.#isExplaining) return;
     const character = this.#character;
     showMap(this.#map, character ?? {});
     showFrame(find("frame", HTMLCanvasElement), character?.evidence);
@@ -133,4 +154,10 @@ export class DrawView {
     this.#panel.translate();
     this.#showReason();
   }
+}
+
+/** The same answer, its boxes where they are in the drawing. */
+function placed({ recognition, ...rest }: Answer, sketch: Sketch): Answer {
+  const characters = recognition.characters.map((each) => ({ ...each, box: sketch.place(each.box) }));
+  return { ...rest, recognition: { ...recognition, characters } };
 }

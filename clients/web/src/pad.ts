@@ -4,11 +4,14 @@ import { Ink } from "./ink.js";
 import { Drawing, PAD_UNITS, type Point, type Stroke } from "./strokes.js";
 
 /**
- * The side of the picture that is sent, in pixels. The network sees 28: what is drawn over a quarter of the pad still
- * has more than that, and a picture of 1 kB is soon packed and sent.
+ * The side of the picture that is read and kept, in pixels. The network sees 28: what is drawn over a quarter of the pad
+ * still has more than that.
  */
 export const PICTURE_SIDE = 128;
 
+// Where the browser tells of moves at once, the question is on its way before the next frame begins. Elsewhere they come
+// with the frames.
+const MOVES = "onpointerrawupdate" in globalThis ? "pointerrawupdate" : "pointermove";
 const PEN_ERASER_BUTTON = 32;
 const ERASER_FACTOR = 2;
 
@@ -110,8 +113,9 @@ export class Pad {
   #listen(): void {
     const { canvas } = this;
     canvas.addEventListener("pointerdown", (event) => this.#down(event));
-    canvas.addEventListener("pointermove", (event) => {
-      if (event.pointerId === this.#pointer) this.move(this.#pointsOf(event));
+    canvas.addEventListener(MOVES, (event) => {
+      const move = event as PointerEvent;
+      if (move.pointerId === this.#pointer) this.move(this.#pointsOf(move));
     });
     for (const kind of ["pointerup", "pointercancel", "lostpointercapture"] as const) {
       canvas.addEventListener(kind, (event) => event.pointerId === this.#pointer && this.end());

@@ -28,7 +28,9 @@ export function showMap(canvas: HTMLCanvasElement, { box, evidence }: Partial<Ch
   const context = contextOf(canvas);
   context.scale(side / PICTURE_SIDE, side / PICTURE_SIDE);
   context.imageSmoothingQuality = "high";
-  context.drawImage(mapImage(evidence), place.left, place.top, place.width, place.height);
+  const [cellWidth, cellHeight] = [place.width / evidence.width, place.height / evidence.height];
+  const { left, top, width, height } = place;
+  context.drawImage(mapImage(evidence), left - cellWidth, top - cellHeight, width + 2 * cellWidth, height + 2 * cellHeight);
 }
 
 /**
@@ -58,17 +60,21 @@ function inkOf(pixels: Uint8Array, width: number): Box | undefined {
   return right < 0 ? undefined : { left, top, width: right - left + 1, height: bottom - top + 1 };
 }
 
-/** Blue where a place speaks for the answer, orange where against it; the strongest of all places is the fullest. */
+/**
+ * Blue where a place speaks for the answer, orange where against it; the strongest of all places is the fullest. One cell
+ * of nothing all around, so that it fades into the paper and shows no edge of its own.
+ */
 function mapImage({ width, height, values }: Evidence): HTMLCanvasElement {
   const strongest = Math.max(...values.map(Math.abs)) || 1;
-  const image = new ImageData(width, height);
+  const image = new ImageData(width + 2, height + 2);
   values.forEach((value, i) => {
+    const at = (Math.floor(i / width) + 1) * image.width + (i % width) + 1;
     const alpha = (STRONGEST_ALPHA * Math.abs(value)) / strongest;
-    image.data.set([...(value > 0 ? FOR : AGAINST), alpha], 4 * i);
+    image.data.set([...(value > 0 ? FOR : AGAINST), alpha], 4 * at);
   });
   const canvas = document.createElement("canvas");
-  canvas.width = width;
-  canvas.height = height;
+  canvas.width = image.width;
+  canvas.height = image.height;
   contextOf(canvas).putImageData(image, 0, 0);
   return canvas;
 }

@@ -1,0 +1,88 @@
+"""A server that dies, a network that goes and a server that is busy: the page says so and goes on by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.browser.answers import clear, read_answer
+from tests.browser.conftest import OpenPage
+from tests.browser.hands import draw_with_mouse, read_hand
+from tests.browser.site import Site
+
+RECOGNIZE = "**/digitserve.v1.Recognizer/Recognize"
+FOUR = read_hand("upright")["4"]
+SEVEN = read_hand("upright")["7"]
+LOST = "Failed to load resource"
+
+
+@pytest.fixture
+def frail_site(models_folder: Path, tmp_path: Path) -> Iterator[Site]:
+    """A site whose server may be killed: nobody else uses it."""
+    with Site(models_folder, tmp_path) as site:
+        yield site
+
+
+def expect_state(page: Page, text: str) -> None:
+    expect(page.locator("#state")).to_have_text(text)
+
+
+def test_the_server_dies_while_somebody_draws_and_comes_back(frail_site: Site, open_page: OpenPage) -> None:
+    page, watch = open_page(frail_site.origin)
+    watch.forgive(LOST)
+    born = page.evaluate("performance.timeOrigin")
+    draw_with_mouse(page, FOUR[:1])
+    frail_site.kill_server()
+    draw_with_mouse(page, FOUR[1:])
+    expect_state(page, "The server is away. This goes on by itself when it is back.")
+    frail_site.restart_server()
+    expect_state(page, "")
+    assert read_answer(page) == "4"
+    clear(page)
+    draw_with_mouse(page, SEVEN)
+    assert read_answer(page) == "7"
+    assert page.evaluate("performance.timeOrigin") == born, "it was loaded anew"
+
+
+def test_the_network_goes_and_comes_back(open_page: OpenPage) -> None:
+    page, watch = open_page()
+    watch.forgive(LOST)
+    page.context.set_offline(True)
+    expect_state(page, "You are offline. This goes on by itself when the network is back.")
+    draw_with_mouse(page, FOUR)
+    expect(page.locator("#draw-answer .glyph")).to_have_text("")
+    page.context.set_offline(False)
+    expect_state(page, "")
+    assert read_answer(page) == "4"
+
+
+def test_a_server_that_is_overloaded_is_asked_again(open_page: OpenPage) -> None:
+    page, _ = open_page()
+    refused: list[Route] = []
+
+    def refuse(route: Route) -> None:
+        refused.append(route)
+        exhausted = {"content-type": "application/grpc-web+proto", "grpc-status": "8", "grpc-message": "the tray is full"}
+        route.fulfill(status=200, headers=exhausted)
+
+    page.route(RECOGNIZE, refuse)
+    draw_with_mouse(page, FOUR)
+    expect_state(page, "The server is busy. Your drawing waits its turn.")
+    assert refused
+    page.unroute(RECOGNIZE)
+    expect_state(page, "")
+    assert read_answer(page) == "4"
+
+
+def test_a_page_that_is_opened_while_the_server_is_away_says_so_and_wakes_up(frail_site: Site, open_page: OpenPage) -> None:
+    frail_site.kill_server()
+    page, watch = open_page(frail_site.origin, is_served=False)
+    watch.forgive(LOST)
+    expect_state(page, "The server is away. This goes on by itself when it is back.")
+    draw_with_mouse(page, SEVEN)
+    frail_site.restart_server()
+    expect_state(page, "")
+    assert read_answer(page) == "7"

@@ -1,0 +1,133 @@
+"""Phones and walls, light and dark, English and Chinese, and nothing that moves for those who want none of it."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.answers import read_answer
+from tests.browser.conftest import OpenPage
+from tests.browser.hands import draw_with_finger, draw_with_mouse, read_hand
+from tests.browser.states import open_view, show_files, show_history
+
+PHONE = {"width": 390, "height": 844}
+WALL = {"width": 3840, "height": 2160}
+VIEWS = ("draw", "camera", "files", "history")
+TWO = read_hand("round")["2"]
+
+
+def overflow(page: Page) -> int:
+    """By how many pixels the page is wider than the window."""
+    return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen(open_page: OpenPage) -> None:
+    page = open_page(viewport=PHONE, has_touch=True, is_mobile=True, device_scale_factor=3).page
+    draw_with_finger(page, TWO)
+    assert read_answer(page) == "2"
+    assert page.evaluate("scrollY") == 0, "the finger scrolled"
+    page.locator("#why").tap()
+    show_history(page, "2")
+    show_files(page)
+    for view in VIEWS:
+        open_view(page, view)
+        assert overflow(page) <= 0, view
+
+
+def test_on_a_phone_pad_and_answer_are_seen_together(open_page: OpenPage) -> None:
+    page = open_page(viewport=PHONE, has_touch=True, is_mobile=True, device_scale_factor=3).page
+    draw_with_finger(page, TWO)
+    assert read_answer(page) == "2"
+    for place in ("#pad", "#draw-answer .verdict", "#draw-answer .bars"):
+        box = page.locator(place).bounding_box()
+        assert box
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= PHONE["height"], place
+
+
+def test_on_a_wall_the_page_grows(open_page: OpenPage) -> None:
+    page = open_page(viewport=WALL).page
+    draw_with_mouse(page, TWO)
+    assert read_answer(page) == "2"
+    box = page.locator("#pad").bounding_box()
+    assert box
+    assert box["height"] > WALL["height"] / 2
+    assert page.locator("#pad").evaluate("pad => pad.width") == pytest.approx(box["width"], abs=2), "its lines are coarse"
+    assert overflow(page) <= 0
+
+
+@pytest.mark.parametrize(
+    ("locale", "language", "tab"), [("en-GB", "en", "Draw"), ("zh-TW", "zh-Hans", "手写"), ("fi-FI", "en", "Draw")]
+)
+def test_the_browsers_language_is_taken(open_page: OpenPage, locale: str, language: str, tab: str) -> None:
+    page = open_page(locale=locale).page
+    assert page.evaluate("document.documentElement.lang") == language
+    expect(page.locator("#tab-draw")).to_have_text(tab)
+
+
+def test_the_language_is_switched_and_remembered(page: Page) -> None:
+    draw_with_mouse(page, TWO)
+    assert read_answer(page) == "2"
+    expect(page.locator("#draw-answer .sentence")).to_contain_text("sure")
+    page.locator("#language").click()
+    expect(page.locator("#draw-answer .sentence")).to_contain_text("把握")
+    expect(page.locator("#pad")).to_have_attribute("aria-label", "手写板")
+    page.reload()
+    expect(page.locator("#tab-draw")).to_have_text("手写")
+
+
+def test_dark_follows_the_device_until_it_is_chosen(open_page: OpenPage) -> None:
+    page = open_page(color_scheme="dark").page
+    paper = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(paper)
+    page.emulate_media(color_scheme="light")
+    light = page.evaluate(paper)
+    assert dark != light
+    for expected in (light, dark, light):  # light, dark, and the device's own again
+        page.locator("#theme").click()
+        assert page.evaluate(paper) == expected
+
+
+def test_ink_changes_its_colour_with_the_page(page: Page) -> None:
+    """And what is sent does not: the answer stays."""
+    draw_with_mouse(page, TWO)
+    assert read_answer(page) == "2"
+    page.emulate_media(color_scheme="dark")
+    draw_with_mouse(page, [[(0.05, 0.05), (0.06, 0.05)]])
+    brightest = """() => {
+        const pad = document.getElementById("pad");
+        const { data } = pad.getContext("2d").getImageData(0, 0, pad.width, pad.height);
+        return data.reduce((most, level, i) => (i % 4 === 0 ? Math.max(most, level) : most), 0);
+    }"""
+    assert page.evaluate(brightest) > 200
+    assert read_answer(page) == "2"
+
+
+def test_the_map_lies_where_the_drawing_is(page: Page) -> None:
+    """It is asked for when somebody wants it, and what was sent was a part of the pad."""
+    corner = [[(0.6 + 0.35 * x, 0.6 + 0.35 * y) for x, y in stroke] for stroke in TWO]
+    draw_with_mouse(page, corner)
+    assert read_answer(page) == "2"
+    page.locator("#why").click()
+    assert read_answer(page) == "2"
+    x, y = page.evaluate(
+        """() => {
+            const map = document.getElementById("map");
+            const { data } = map.getContext("2d").getImageData(0, 0, map.width, map.height);
+            let [sum, x, y] = [0, 0, 0];
+            for (let i = 0; i < map.width * map.height; i += 1) {
+                const alpha = data[4 * i + 3];
+                [sum, x, y] = [sum + alpha, x + alpha * (i % map.width), y + alpha * Math.floor(i / map.width)];
+            }
+            return [x / sum / map.width, y / sum / map.height];
+        }"""
+    )
+    assert x == pytest.approx(0.775, abs=0.1)
+    assert y == pytest.approx(0.775, abs=0.1)
+
+
+@pytest.mark.parametrize(("motion", "is_moving"), [("reduce", False), ("no-preference", True)])
+def test_bars_move_only_where_motion_is_welcome(open_page: OpenPage, motion: str, is_moving: bool) -> None:
+    page = open_page(reduced_motion=motion).page
+    durations = page.locator(".bars .fill").first.evaluate("bar => getComputedStyle(bar).transitionDuration")
+    assert (durations != "0s") == is_moving
