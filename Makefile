@@ -24,10 +24,10 @@ run: $(VENV)/.serve ## start server, Envoy and page on http://127.0.0.1:8080/ (A
 serve: $(VENV)/.serve ## start the server alone on 127.0.0.1:50051 (ARGS="--port 0 ..." passes settings)
 	@exec $(BIN)/python -m server $(ARGS)
 
-test: $(VENV)/.all $(JS) ## set up everything that the tests need, and run them (ARGS="tests/unit -k name" picks some)
+test: $(VENV)/.browser $(JS) ## set up everything that the tests need, and run them (ARGS="tests/unit -k name" picks some)
 	$(BIN)/python -m pytest $(ARGS)
 
-setup: $(VENV)/.all $(JS) ## make .venv with everything: serving, training, tests, and what the JavaScript client and the page need
+setup: $(VENV)/.browser $(JS) ## make .venv with everything: serving, training, tests, and what the JavaScript client and the page need
 
 web: $(VENV)/.all $(JS) ## build the page into clients/web/dist, which is what ships
 	$(NPM) --prefix clients/web run build
@@ -87,6 +87,11 @@ $(VENV)/.all: pyproject.toml constraints.txt clients/python/pyproject.toml | $(B
 	@echo "Installing what serving, training and the tests need into $(VENV) (some minutes, once; PyTorch is large)"
 	@$(INSTALL)[plot] -e ".[serve,train,dev]"
 	@touch $@ $(VENV)/.serve
+
+# The page is tested in a real browser. Where none can be had, the tests of the page fail and say what brings one.
+$(VENV)/.browser: $(VENV)/.all
+	@$(BIN)/python -m tests.browser.chromium || $(BIN)/playwright install chromium || true
+	@touch $@
 
 # Node comes with the tests' packages, so that a machine needs none.
 clients/%/node_modules/.package-lock.json: clients/%/package-lock.json clients/%/package.json | $(VENV)/.all

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from playwright.sync_api import Browser, Playwright
+from playwright.sync_api import Browser, Playwright, sync_playwright
 
 VARIABLE = "DIGITSERVE_BROWSER"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -48,3 +49,18 @@ def launch(playwright: Playwright, *flags: str) -> Browser:
     """A headless one with a profile of its own. Raises NoBrowser."""
     program = find_browser(Path(playwright.chromium.executable_path))
     return playwright.chromium.launch(executable_path=program, args=[*FLAGS, *flags], chromium_sandbox=False)
+
+
+def main() -> int:
+    """Says which browser it will be; 1 if there is none."""
+    with sync_playwright() as playwright:
+        try:
+            print(f"the browser for the tests: {find_browser(Path(playwright.chromium.executable_path))}")
+        except NoBrowser as error:
+            print(error, file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.browser.chromium import NoBrowser, find_browser
+from tests.server_process import ROOT
 
 
 def put(folder: Path, name: str) -> Path:
@@ -48,3 +51,15 @@ def test_no_browser_is_told_with_the_command_that_mends_it(tmp_path: Path) -> No
 def test_a_variable_that_names_nothing_is_told(tmp_path: Path) -> None:
     with pytest.raises(NoBrowser, match=r"names .*nothing, and there is no file"):
         find(tmp_path, DIGITSERVE_BROWSER=str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize(
+    ("named", "status", "said"), [(True, 0, "the browser for the tests: "), (False, 1, "DIGITSERVE_BROWSER names ")]
+)
+def test_the_set_up_learns_whether_one_must_be_brought(tmp_path: Path, named: bool, status: int, said: str) -> None:
+    program = put(tmp_path, "mine") if named else tmp_path / "nothing"
+    words = [sys.executable, "-m", "tests.browser.chromium"]
+    environment = os.environ | {"DIGITSERVE_BROWSER": str(program)}
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == status
+    assert f"{said}{program}" in done.stdout + done.stderr
