@@ -1,4 +1,4 @@
-"""Augmentation on the batch, in torch: each image gets its own rotation, scale, shear, shift, wobble, pen, ink, blur and noise.
+"""Augmentation on the batch, in torch: each image gets its own rotation, scale, shear, shift, elastic wobble, blur and noise.
 
 All randomness is drawn from one generator on the CPU, so that a run continues exactly from a checkpoint and looks the
 same on every device; only the drawn numbers (a few per image) travel to the device.
@@ -24,9 +24,6 @@ class Augmentation:
     elastic_px: float = 0.8  # standard deviation of the wobble at its knots
     elastic_knots: int = 6  # knots a side; between them the wobble is smooth
     thickness: float = 0.0  # 1: up to a whole pixel of ink more, or less, on each side of a stroke
-    fading: float = 0.0  # 1: ink may be gone where a dry pen left least
-    fading_share: float = 0.3  # of the images
-    fading_knots: int = 6  # knots a side; between them the ink fades smoothly
     blur: float = 0.0  # 1: up to the average of each pixel and its eight neighbours
     noise: float = 0.0  # the largest standard deviation, where full ink is 1
     noise_share: float = 0.2  # of the images
@@ -39,7 +36,7 @@ class Augmentation:
         if self.elastic_px:
             grid = grid + self._wobble(batch, generator, height, width, images.device)
         moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        return self._grain(self._fade(self._thicken(moved, generator), generator), generator)
+        return self._grain(self._thicken(moved, generator), generator)
 
     def _thicken(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Another pen: strokes grow or shrink by a share of a pixel, which is a mixture with the dilated or eroded image."""
@@ -50,17 +47,6 @@ class Augmentation:
         thicker = F.max_pool2d(images, 3, 1, 1)
         thinner = -F.max_pool2d(-images, 3, 1, 1)
         return torch.lerp(images, torch.where(share > 0, thicker, thinner), share.abs())
-
-    def _fade(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """A dry pen or a poor scan: in some images the ink is pale in places, so that strokes thin out and break."""
-        if not self.fading:
-            return images
-        batch, _, height, width = images.shape
-        strength = torch.rand(batch, 1, 1, 1, generator=generator) * self.fading
-        strength *= torch.rand(batch, 1, 1, 1, generator=generator) < self.fading_share
-        knots = torch.rand(batch, 1, self.fading_knots, self.fading_knots, generator=generator) * strength
-        loss = F.interpolate(knots.to(images.device, non_blocking=True), (height, width), mode="bicubic", align_corners=True)
-        return images * (1 - loss).clamp_(0, 1)
 
     def _grain(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """What cameras and scanners do to ink: a little out of focus, and now and then noise."""
@@ -100,6 +86,6 @@ class Augmentation:
 AUGMENTATIONS = {
     "gentle": Augmentation(),
     "strong": Augmentation(
-        rotation_deg=15, scale=0.15, shear=0.2, shift_px=2, elastic_px=1.0, thickness=0.5, fading=1.0, blur=0.6, noise=0.25
+        rotation_deg=15, scale=0.15, shear=0.2, shift_px=2, elastic_px=1.0, thickness=0.5, blur=0.6, noise=0.25
     ),
 }

@@ -43,11 +43,10 @@ def test_nothing_asked_nothing_moved(batch: Tensor) -> None:
         Augmentation(rotation_deg=0, scale=0, shear=0, shift_px=2, elastic_px=0),
         Augmentation(rotation_deg=0, scale=0, shear=0, shift_px=0, elastic_px=1),
         replace(STILL, thickness=0.5),
-        replace(STILL, fading=1.0, fading_share=1.0),
         replace(STILL, blur=1.0),
         replace(STILL, noise=0.3, noise_share=1.0),
     ],
-    ids=["rotation", "scale", "shear", "shift", "elastic", "thickness", "fading", "blur", "noise"],
+    ids=["rotation", "scale", "shear", "shift", "elastic", "thickness", "blur", "noise"],
 )
 def test_each_image_moves_by_itself(batch: Tensor, augmentation: Augmentation) -> None:
     same = batch[:1].expand(8, -1, -1, -1)
@@ -60,17 +59,6 @@ def test_noise_is_for_a_share_of_the_images(batch: Tensor) -> None:
     many = batch[:1].expand(400, -1, -1, -1)
     touched = (replace(STILL, noise=0.3, noise_share=0.25)(many, generator()) - many).abs().amax((1, 2, 3)) > 1e-3
     assert 60 < int(touched.sum()) < 140
-
-
-def test_a_dry_pen_takes_ink_in_places_and_adds_none() -> None:
-    full = torch.ones(400, 1, 28, 28)
-    faded = replace(STILL, fading=1.0, fading_share=0.25)(full, generator())
-    lost = (1 - faded).flatten(1)
-    touched = lost.amax(1) > 1e-3
-    assert 60 < int(touched.sum()) < 140
-    assert lost.min() >= 0
-    assert lost.amax(1).max() > 0.9, "nowhere does a stroke break"
-    assert (lost[touched].amin(1) < 0.3 * lost[touched].amax(1)).float().mean() > 0.9, "pale everywhere, not in places"
 
 
 def test_another_pen_is_thicker_or_thinner_by_at_most_a_pixel_a_side() -> None:
