@@ -39,7 +39,9 @@ train: $(VENV)/.all ## train the digits model (ARGS="--epochs 2 ...")
 RECIPE_digits-gap := --seed 0
 RECIPE_digits-large := --network mixed --epochs 60 --strangers-share 0.1 --strange-dataset emnist-letters --augmentation strong \
 	--teacher runs/digits-gap/best.pt --seed 0
-SHIPPED := digits-gap digits-large
+RECIPE_hanzi := --dataset hanzi --network mixed --epochs 80 --strangers-share 0.1 --augmentation strong --seed 0
+RECIPE_letters := --dataset emnist-letters --network mixed --epochs 40 --strangers-share 0.1 --augmentation strong --seed 0
+SHIPPED := digits-gap digits-large hanzi letters
 
 models: $(SHIPPED:%=runs/%/result.json) ## train every model that ships and publish it into models/ (hours on two cores)
 	@for run in $(SHIPPED); do \
