@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +17,16 @@ TESTS = Path(__file__).parent
 KINDS = ("unit", "contract", "e2e", "browser")
 
 StartServer = Callable[..., ServerProcess]
+
+
+def pytest_configure() -> None:
+    """Under nohup or in the background of a shell, signals arrive ignored, and whatever a test starts would inherit that.
+
+    A handler is not inherited: here nothing happens still, and the processes get what they get in a terminal.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
