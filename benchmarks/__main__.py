@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from digitserve.bench.settings import BenchError
@@ -14,7 +14,7 @@ from benchmarks.accuracy import measure_accuracy
 from benchmarks.latency import measure_lone
 from benchmarks.processes import ROOT, ServerProcess, busy_cores
 from benchmarks.resources import measure_idle, measure_memory, measure_start
-from benchmarks.results import check_output, report
+from benchmarks.results import check_output, conclude, report
 from benchmarks.stage import Stage, find_images, find_model, say
 from benchmarks.targets import Row
 from benchmarks.throughput import measure_coalesced, measure_packed, measure_unary
@@ -51,14 +51,7 @@ def parse_options(words: list[str] | None = None) -> argparse.Namespace:
 
 def main(words: list[str] | None = None) -> int:
     options = parse_options(words)
-    try:
-        return run(options)
-    except BenchError as error:
-        print(f"benchmarks: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("benchmarks: interrupted, nothing saved", file=sys.stderr)
-        return 130
+    return conclude("benchmarks", partial(run, options))
 
 
 def run(options: argparse.Namespace) -> int:

@@ -12,7 +12,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -26,7 +25,7 @@ from digitserve.bench.measurement import measure
 from digitserve.bench.settings import BenchError, Settings
 
 from benchmarks.processes import ROOT, START_TIMEOUT_S, STOP_TIMEOUT_S, ServerProcess, busy_cores, run_for_json
-from benchmarks.results import check_output, report
+from benchmarks.results import check_output, conclude, report
 from benchmarks.rounds import interleave, spread_of
 from benchmarks.stage import Stage, find_images, find_model, say
 from benchmarks.targets import Row
@@ -192,15 +191,7 @@ def run(options: argparse.Namespace) -> None:
 
 def main(words: list[str] | None = None) -> int:
     options = parse_options(words)
-    try:
-        run(options)
-    except BenchError as error:
-        print(f"benchmarks.envoy: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("benchmarks.envoy: interrupted, nothing saved", file=sys.stderr)
-        return 130
-    return 0
+    return conclude("benchmarks.envoy", partial(run, options))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import argparse
 import ctypes
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,7 @@ from digitserve.v1 import recognizer_pb2 as pb
 
 from benchmarks.processes import ROOT, ServerProcess, busy_cores
 from benchmarks.raw import PROVIDERS, predict
-from benchmarks.results import check_output, report
+from benchmarks.results import check_output, conclude, report
 from benchmarks.rounds import interleave, paired_ratios, spread_of
 from benchmarks.stage import Stage, find_images, find_model, say
 from benchmarks.targets import Row
@@ -172,15 +171,7 @@ def run(options: argparse.Namespace) -> None:
 
 def main(words: list[str] | None = None) -> int:
     options = parse_options(words)
-    try:
-        run(options)
-    except BenchError as error:
-        print(f"benchmarks.gpu: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("benchmarks.gpu: interrupted, nothing saved", file=sys.stderr)
-        return 130
-    return 0
+    return conclude("benchmarks.gpu", partial(run, options))
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ Server, Envoy and browser share this machine. The tests' own pieces set them up,
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from benchmarks.pen import PROBE, STEP_NAMES, Move, draw_and_time
 from benchmarks.processes import ROOT, busy_cores
-from benchmarks.results import QUIET_CORES, check_output
+from benchmarks.results import check_output, conclude, describe_others
 from benchmarks.stage import say
 from benchmarks.targets import Row, render_table
 from tests.browser.chromium import NoBrowser, launch
@@ -52,14 +52,7 @@ def parse_options(words: list[str] | None = None) -> argparse.Namespace:
 
 def main(words: list[str] | None = None) -> int:
     options = parse_options(words)
-    try:
-        return run(options)
-    except (BenchError, NoBrowser) as error:
-        print(f"benchmarks.page: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("benchmarks.page: interrupted, nothing saved", file=sys.stderr)
-        return 130
+    return conclude("benchmarks.page", partial(run, options), (BenchError, NoBrowser))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -158,9 +151,7 @@ def measure_visits(browser: Browser, origin: str) -> list[Row]:
 
 def report(rows: list[Row], program: str, busy: tuple[float, float], output: Path | None) -> None:
     machine = describe_machine()
-    how = f"{program}, Envoy and server on one machine; others kept {busy[0]:.2f} cores busy before and {busy[1]:.2f} after"
-    if max(busy) > QUIET_CORES:
-        how += ": NOT QUIET ENOUGH TO PUBLISH"
+    how = f"{program}, Envoy and server on one machine; {describe_others(busy)}"
     print(f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}\n{how}\n")
     print(render_table(rows))
     if output:

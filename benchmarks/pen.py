@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from playwright.sync_api import Page
 
-from tests.browser.hands import place_on_pad, read_hand
+from tests.browser.hands import draw_with_mouse, read_hand
 
 # A move is answered by the first answer whose picture was taken after it. The picture is taken where the page reads its
 # small canvas; an answer has come when the panel's text changes; it is seen once the frame after that has been painted.
@@ -96,16 +96,7 @@ def draw_and_time(page: Page, moves: int) -> list[Move]:
     page.evaluate("probe.samples.length = 0")
     while page.evaluate("probe.samples.length") < moves:
         for strokes in digits[:5]:
-            _draw(page, strokes)
+            draw_with_mouse(page, strokes)
             page.locator("#clear").click()
         digits = digits[5:] + digits[:5]
     return read_moves(page.evaluate("probe.samples"))
-
-
-def _draw(page: Page, strokes: list[list[tuple[float, float]]]) -> None:
-    for (x, y), *rest in place_on_pad(page, strokes):
-        page.mouse.move(x, y)
-        page.mouse.down()
-        for x, y in rest:
-            page.mouse.move(x, y)
-        page.mouse.up()

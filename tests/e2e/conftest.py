@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,9 @@ from digitserve.v1.recognizer_pb2_grpc import RecognizerStub
 from numpy.typing import NDArray
 
 from tests.mnist import Digits
+from tests.proxy_process import ProxyProcess
 from tests.server_process import ServerProcess
+from tests.upstream import Upstream
 
 
 class Reference(NamedTuple):
@@ -50,3 +53,18 @@ def reference(models_folder: Path, card: dict[str, Any], mnist_test: Digits) -> 
 def stub(server: ServerProcess) -> RecognizerStub:
     """The shared server's stub, sync."""
     return server.stub()
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    """A server behind `proxy` that ends its calls as a test tells it."""
+    with Upstream() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def proxy(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
+    """Envoy as it ships, before `upstream`. A test of several servers, or of the real one, has its own."""
+    folder = tmp_path_factory.mktemp("envoy")
+    with ProxyProcess(upstream.address, folder, folder) as running:
+        yield running

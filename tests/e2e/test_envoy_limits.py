@@ -59,19 +59,6 @@ def find_limit(root: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with Upstream() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def proxy(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
-    folder = tmp_path_factory.mktemp("envoy")
-    with ProxyProcess(upstream.address, folder, folder) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def hasty(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
     folder = tmp_path_factory.mktemp("hasty")
     with ProxyProcess(upstream.address, folder, folder, hurry) as running:

@@ -13,7 +13,7 @@ from digitserve.bench.settings import BenchError, Settings
 from benchmarks import __main__ as benchmarks_main
 from benchmarks import gpu
 from benchmarks.processes import ServerProcess, busy_cores
-from benchmarks.results import check_output, report
+from benchmarks.results import INTERRUPTED, check_output, conclude, describe_others, report
 from benchmarks.stage import Stage, find_images, find_model
 from benchmarks.targets import Row
 
@@ -129,3 +129,26 @@ def test_an_output_that_can_t_be_written_is_told_first(tmp_path: Path, capsys: p
     (tmp_path / "file").touch()
     assert benchmarks_main.main(["--output", str(tmp_path / "file/results.json")]) == 1
     assert capsys.readouterr().err.startswith(f"benchmarks: can't write to {tmp_path}/file:")
+
+
+def test_an_interrupt_says_that_nothing_is_saved(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        raise KeyboardInterrupt
+
+    assert conclude("benchmarks.x", work) == INTERRUPTED
+    assert capsys.readouterr().err == "benchmarks.x: interrupted, nothing saved\n"
+
+
+def test_a_named_cause_is_one_line_and_any_other_is_not_hidden(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        raise LookupError("no browser")
+
+    assert conclude("benchmarks.x", work, (LookupError,)) == 1
+    assert capsys.readouterr().err == "benchmarks.x: no browser\n"
+    with pytest.raises(LookupError):
+        conclude("benchmarks.x", work)
+
+
+def test_figures_from_a_busy_machine_are_called_so() -> None:
+    assert describe_others((0.0, 0.05)) == "others kept 0.00 cores busy before and 0.05 after"
+    assert describe_others((0.0, 0.5)).endswith(": NOT QUIET ENOUGH TO PUBLISH")
