@@ -50,7 +50,8 @@ window.probe = { samples: [], shifts: 0, answers: 0 };
     };
     addEventListener("DOMContentLoaded", () => {
         for (const kind of ["draw", "camera"]) {
-            new MutationObserver(hear).observe(document.querySelector(`#${kind}-answer`), { childList: true, subtree: true });
+            const answer = document.querySelector(`#${kind}-answer`);
+            new MutationObserver(hear).observe(answer, { childList: true, characterData: true, subtree: true });
         }
     });
     new PerformanceObserver((list) => {

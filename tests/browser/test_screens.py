@@ -127,7 +127,7 @@ def test_the_map_lies_where_the_drawing_is(page: Page) -> None:
 
 
 @pytest.mark.parametrize(("motion", "is_moving"), [("reduce", False), ("no-preference", True)])
-def test_bars_move_only_where_motion_is_welcome(open_page: OpenPage, motion: str, is_moving: bool) -> None:
+def test_things_move_only_where_motion_is_welcome(open_page: OpenPage, motion: str, is_moving: bool) -> None:
     page = open_page(reduced_motion=motion).page
-    durations = page.locator(".bars .fill").first.evaluate("bar => getComputedStyle(bar).transitionDuration")
+    durations = page.locator(".state").first.evaluate("state => getComputedStyle(state).transitionDuration")
     assert (durations != "0s") == is_moving

@@ -1,6 +1,6 @@
 // One bar for each class of the model, in the model's own order, so that each stays in its place while it moves.
 
-import { make } from "./dom.js";
+import { make, setText } from "./dom.js";
 import { percent } from "./language.js";
 
 const TWO_COLUMNS_FROM = 16;
@@ -34,8 +34,9 @@ export class Bars {
   show(probabilities: ReadonlyMap<string, number>, best = ""): void {
     for (const [name, { row, fill, number }] of this.#bars) {
       const share = probabilities.get(name) ?? 0;
-      fill.style.transform = `scaleX(${share.toFixed(4)})`;
-      number.textContent = probabilities.size ? percent(share) : "";
+      const transform = `scaleX(${share.toFixed(4)})`;
+      if (fill.style.transform !== transform) fill.style.transform = transform;
+      setText(number, probabilities.size ? percent(share) : "");
       row.classList.toggle("best", name === best);
     }
   }

@@ -20,6 +20,22 @@ export function make<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
+/**
+ * Says something else there. What is said already stays, and one text is changed where it stands: a new node would have
+ * style and layout worked out for it, ten times with each answer.
+ */
+export function setText(element: Element, text: string): void {
+  const { firstChild } = element;
+  if (firstChild instanceof Text && firstChild === element.lastChild) {
+    if (firstChild.data !== text) firstChild.data = text;
+  } else if (element.textContent !== text) element.textContent = text;
+}
+
+/** Shows or hides; to hide what is hidden would cost a style, too. */
+export function setHidden(element: HTMLElement, hidden: boolean): void {
+  if (element.hidden !== hidden) element.hidden = hidden;
+}
+
 /** Gives the reader a file. */
 export function download(name: string, content: Blob): void {
   const link = make("a");

@@ -3,7 +3,7 @@
 import type { Character, Model } from "digitserve";
 
 import { Asker } from "./ask.js";
-import { button, find } from "./dom.js";
+import { button, find, setHidden } from "./dom.js";
 import { drawWithKeys } from "./keyboard.js";
 import { onLanguage, say } from "./language.js";
 import { Pad } from "./pad.js";
@@ -68,7 +68,7 @@ export class DrawView {
     clearTimeout(this.#settling);
     this.#tools.show();
     const isEmpty = this.#pad.drawing.strokes.length === 0;
-    find("invitation", HTMLElement).hidden = !isEmpty;
+    setHidden(find("invitation", HTMLElement), !isEmpty);
     if (isEmpty) this.#clear();
     else if (this.#model) this.#ask();
   }
@@ -140,7 +140,7 @@ export class DrawView {
   }
 
   #showReason(): void {
-    this.#map.hidden = !this.#isExplaining;
+    setHidden(this.#map, !this.#isExplaining);
     if (!this.#isExplaining) return;
     const character = this.#character;
     showMap(this.#map, character ?? {});

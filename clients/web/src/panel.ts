@@ -3,7 +3,7 @@
 import type { Character, Model, Recognition } from "digitserve";
 
 import { Bars } from "./bars.js";
-import { make } from "./dom.js";
+import { make, setText } from "./dom.js";
 import { percent, say } from "./language.js";
 import type { WordKey } from "./words.js";
 
@@ -37,10 +37,10 @@ export class Panel {
     this.#shown = shown;
     const answer = shown && "recognition" in shown ? shown : undefined;
     const character = answer?.recognition.characters[0];
-    this.#glyph.textContent = character?.label ?? "";
+    setText(this.#glyph, character?.label ?? "");
     this.#glyph.classList.toggle("unsure", character?.unsure ?? false);
-    this.#sentence.textContent = this.#sentenceFor(character);
-    this.#times.textContent = answer ? timesOf(answer) : "";
+    setText(this.#sentence, this.#sentenceFor(character));
+    setText(this.#times, answer ? timesOf(answer) : "");
     const bars = new Map(character?.alternatives.map(({ label, probability }) => [label, probability]));
     this.#bars.show(bars, character?.label);
   }
