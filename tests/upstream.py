@@ -25,6 +25,7 @@ class Upstream(RecognizerServicer):
         address: host:port.
         codes: what the next calls end in, one each.
         calls: how many there were; Envoy's own tries count, too.
+        metadata: what the last one came with.
         gate: calls wait here while it is closed.
         arrived: is notified of every call; several servers may share it.
     """
@@ -33,6 +34,7 @@ class Upstream(RecognizerServicer):
         self.name = name
         self.codes: deque[grpc.StatusCode] = deque()
         self.calls = 0
+        self.metadata: dict[str, str | bytes] = {}
         self.gate = threading.Event()
         self.gate.set()
         self.arrived = arrived or threading.Condition()
@@ -61,6 +63,7 @@ class Upstream(RecognizerServicer):
     def Recognize(self, request: pb.RecognizeRequest, context: Any) -> pb.RecognizeResponse:  # noqa: N802
         with self.arrived:
             self.calls += 1
+            self.metadata = dict(context.invocation_metadata())
             code = self.codes.popleft() if self.codes else None
             self.arrived.notify_all()
         assert self.gate.wait(TIMEOUT_S), "the gate was never opened"

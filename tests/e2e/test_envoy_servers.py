@@ -168,3 +168,12 @@ def test_servers_restart_one_after_the_other_and_no_call_fails(models_folder: Pa
                 wait_until_healthy(proxy, 2)
     assert list(callers.told) == [(200, "7")]
     assert callers.told.total() > 10 * CALLERS
+
+
+def test_a_caller_that_claims_another_address_is_still_named(pair: tuple[Upstream, Upstream], proxy: ProxyProcess) -> None:
+    """Whoever stands behind reads the last address of the list, which is the one that Envoy has seen itself."""
+    ask(proxy.port, "POST", "/v1/recognize", b"{}", {"content-type": "application/json", "x-forwarded-for": "10.0.0.1"})
+    (metadata,) = (upstream.metadata for upstream in pair if upstream.calls)
+    claimed, seen = str(metadata["x-forwarded-for"]).split(",")
+    assert claimed == "10.0.0.1"
+    assert seen != claimed  # of this machine; Envoy takes another than the loopback one where there is one
