@@ -11,18 +11,22 @@ from collections.abc import Callable
 # Before numpy is first imported: its linear algebra would wake a thread for each core, for products of some microseconds.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from server.config import SettingError, Settings, read_settings
+from server.config import SettingError, Settings, describe, read_command
 
 
 def main() -> int:
-    """Serves until it is told to stop. Returns the exit status: 0 drained, 1 can't start, 2 wrong settings."""
+    """Serves until it is told to stop. Returns the exit status: 0 drained (or checked), 1 can't start, 2 wrong settings."""
     try:
-        settings = read_settings(sys.argv[1:], os.environ)
+        settings, check = read_command(sys.argv[1:], os.environ)
     except SettingError as error:
         return _fail(f"bad setting: {error}", 2)
+    if check:
+        print(describe(settings))
+        return 0
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
+    logging.getLogger("digitserve").info("settings: %s", describe(settings))
     # Imported late: a wrong setting is told in a tenth of a second.
     from server.address import ListenError
     from server.app import serve

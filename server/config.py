@@ -1,6 +1,7 @@
 """Every setting of the server, once: its name, default, meaning and limits.
 
-A setting `max_batch_size` is the flag --max-batch-size and the environment variable DIGITSERVE_MAX_BATCH_SIZE; the flag wins.
+A setting `max_batch_size` is the flag --max-batch-size, the environment variable DIGITSERVE_MAX_BATCH_SIZE and the key
+max_batch_size of a TOML file; the flag wins over the variable, and the variable over the file.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 ENVIRONMENT_PREFIX = "DIGITSERVE_"
 
@@ -85,15 +87,23 @@ def _check(field: dataclasses.Field[Any], value: Any) -> None:
         raise SettingError(f"{field.name} must be between {low} and {high}, not {value}")
 
 
-def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
-    """Settings from flags, then environment variables, then defaults.
+class Command(NamedTuple):
+    """What the command line asks for: to serve with these settings, or only to check them."""
+
+    settings: Settings
+    check: bool
+
+
+def read_command(arguments: Sequence[str], environment: Mapping[str, str]) -> Command:
+    """Settings from flags, then environment variables, then the file that --config names, then defaults.
 
     Raises:
-        SettingError: an unknown flag, or a value that can't be meant.
+        SettingError: an unknown flag or key, a file that can't be read, or a value that can't be meant.
         SystemExit: for --help.
     """
     flags = vars(_make_parser().parse_args(arguments))
-    values: dict[str, Any] = {}
+    file = flags["config"] or environment.get(ENVIRONMENT_PREFIX + "CONFIG")
+    values = _read_file(Path(file)) if file else {}
     for field in dataclasses.fields(Settings):
         text = flags[field.name]
         source = "--" + field.name.replace("_", "-")
@@ -102,7 +112,45 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
             text = environment.get(source)
         if text is not None:
             values[field.name] = _parse(text, type(field.default), source)
-    return Settings(**values)
+    return Command(Settings(**values), flags["check"])
+
+
+def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """The settings of a server that somebody else starts. Raises as read_command() does, and SettingError for --check."""
+    settings, check = read_command(arguments, environment)
+    if check:
+        raise SettingError("--check is a flag of python -m server alone")
+    return settings
+
+
+def describe(settings: Settings) -> str:
+    """All settings in one line."""
+    return " ".join(f"{field.name}={getattr(settings, field.name)}" for field in dataclasses.fields(settings))
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    """The settings that a TOML file holds, each of its own type."""
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingError(f"{path} can't be read: {error.strerror}") from None
+    except ValueError as error:  # not TOML, or not even UTF-8
+        raise SettingError(f"{path} is not TOML: {error}") from None
+    fields = {field.name: field for field in dataclasses.fields(Settings)}
+    if unknown := [key for key in found if key not in fields]:
+        raise SettingError(f"{path} sets {', '.join(unknown)}, which no setting is called")
+    return {key: _convert(value, type(fields[key].default), f"{key} in {path}") for key, value in found.items()}
+
+
+def _convert(value: Any, kind: type, source: str) -> Any:
+    """TOML tells numbers, words and booleans apart: so do we."""
+    if kind not in (bool, int, float):
+        if isinstance(value, str):
+            return _parse(value, kind, source)
+    elif type(value) is kind or (kind is float and type(value) is int):
+        return value
+    expected = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "text in quotes")
+    raise SettingError(f"{source} must be {expected}, not {value!r}")
 
 
 def _parse(text: str, kind: type, source: str) -> Any:
@@ -135,6 +183,8 @@ def _make_parser() -> argparse.ArgumentParser:
         epilog=f"Every flag is an environment variable, too: --max-batch-size is {ENVIRONMENT_PREFIX}MAX_BATCH_SIZE.",
         allow_abbrev=False,
     )
+    parser.add_argument("--config", metavar="FILE", help="TOML file with settings, such as: max_batch_size = 64")
+    parser.add_argument("--check", action="store_true", help="check the settings, print them and exit")
     for field in dataclasses.fields(Settings):
         meaning = f"{field.metadata['meaning']} (default: {field.default})"
         choices = field.metadata["one_of"]

@@ -1,7 +1,8 @@
 """What the documentation shows is true: its commands and examples run, its links lead somewhere, its error texts exist.
 
 A block marked `sh` is run line by line, a block marked `python` as a whole, both against a real server. In an example,
-`print(...)  # 7` promises the output; `# such as 7` promises one line of any text, `# 7, then 8` two lines. `text` is not run.
+`print(...)  # 7` promises the output; `# such as 7` promises one line of any text, `# 7, then 8` two lines. A block marked
+`toml` is a file of settings that the server takes. `text` is not run.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 import pytest
 from digitserve import Client, MessageTooLarge
 
+from server.config import Settings, read_settings
 from tests.server_process import ROOT, SERVING, ServerProcess
 
 DOCS = [page for folder in ("docs", "docs/models") for page in sorted((ROOT / folder).glob("*.md"))]
@@ -124,9 +126,16 @@ def run(words: list[str], environment: dict[str, str]) -> str:
 
 def test_every_block_says_what_it_is() -> None:
     kinds = {str(block): block.kind for block in BLOCKS}
-    assert {block: kind for block, kind in kinds.items() if kind not in {"sh", "python", "text"}} == {}
+    assert {block: kind for block, kind in kinds.items() if kind not in {"sh", "python", "toml", "text"}} == {}
     assert len(EXAMPLES) > 5
     assert min(map(len, (SERVERS, TRAININGS, INSTALLS, OTHERS))) > 0
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.kind == "toml"], ids=str)
+def test_the_server_takes_a_file_of_settings(block: Block, tmp_path: Path) -> None:
+    file = tmp_path / "digitserve.toml"
+    file.write_text(block.text, encoding="utf-8")
+    assert read_settings(["--config", str(file)], {}) != Settings()
 
 
 @pytest.mark.parametrize("block", EXAMPLES, ids=str)

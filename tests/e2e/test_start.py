@@ -64,6 +64,21 @@ def test_a_bad_setting(flag: str, line: str) -> None:
     assert refuse(flag) == (2, f"bad setting: {line}")
 
 
+def test_it_says_its_settings(start_server: StartServer) -> None:
+    assert "settings: host=127.0.0.1 port=0 " in start_server("--max-queue-size", "99").stderr.splitlines()[0]
+
+
+def test_settings_can_be_checked_without_a_server(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "digitserve.toml"
+    file.write_text("port = 50052\n", encoding="utf-8")
+    process = start_process("--config", str(file), "--models", "/nowhere", "--check")
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode == 0
+    assert "host=127.0.0.1 port=50052 models=/nowhere " in capfd.readouterr().out
+    file.write_text("port = 70000\n", encoding="utf-8")
+    assert refuse("--config", str(file), "--check") == (2, "bad setting: port must be between 0 and 65535, not 70000")
+
+
 def test_the_port_is_taken(server: ServerProcess, models_folder: Path) -> None:
     port = server.address.rpartition(":")[2]
     line = f"can't listen on 127.0.0.1:{port}: Address already in use"

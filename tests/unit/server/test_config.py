@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from server.config import SettingError, Settings, read_settings
+from server.config import SettingError, Settings, describe, read_command, read_settings
 
 
 def test_without_anything_the_defaults() -> None:
@@ -83,3 +83,72 @@ def test_help_names_every_flag_with_its_default(capsys: pytest.CaptureFixture[st
     for field in dataclasses.fields(Settings):
         assert f"--{field.name.replace('_', '-')} " in shown
         assert f"(default: {field.default})" in shown
+
+
+def write(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "digitserve.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_a_file_gives_way_to_variables_and_these_to_flags(tmp_path: Path) -> None:
+    file = write(tmp_path, 'port = 1\nhost = "::"\nlog_level = "debug"\nmodels = "/m"\n')
+    settings = read_settings(["--config", file, "--port", "3"], {"DIGITSERVE_PORT": "2", "DIGITSERVE_HOST": "0.0.0.0"})
+    assert settings == Settings(port=3, host="0.0.0.0", log_level="debug", models=Path("/m"))
+
+
+def test_the_file_can_be_named_by_a_variable_and_the_flag_wins(tmp_path: Path) -> None:
+    file = write(tmp_path, "port = 1")
+    assert read_settings([], {"DIGITSERVE_CONFIG": file}).port == 1
+    assert read_settings(["--config", file], {"DIGITSERVE_CONFIG": "/nowhere.toml"}).port == 1
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(Settings), ids=lambda field: field.name)
+def test_every_setting_can_stand_in_a_file(field: dataclasses.Field[object], tmp_path: Path) -> None:
+    default = str(field.default) if isinstance(field.default, Path) else field.default
+    text = str(default).lower() if isinstance(default, bool) else repr(default)
+    assert read_settings(["--config", write(tmp_path, f"{field.name} = {text}")], {}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('port = "1"', "port in {} must be a whole number, not '1'"),
+        ("port = 1.0", "port in {} must be a whole number, not 1.0"),
+        ("port = true", "port in {} must be a whole number, not True"),
+        ("port = 65536", "port must be between 0 and 65535, not 65536"),
+        ("drain_grace_s = true", "drain_grace_s in {} must be a number, not True"),
+        ("drain_grace_s = nan", "drain_grace_s must be between 0 and 600, not nan"),
+        ("cuda_graphs = 1", "cuda_graphs in {} must be true or false, not 1"),
+        ("models = 1", "models in {} must be text in quotes, not 1"),
+        ("log_level = ['info']", "log_level in {} must be text in quotes, not ['info']"),
+        ("prot = 1\n[server]\nport = 1", "{} sets prot, server, which no setting is called"),
+        ("port: 1", "{} is not TOML: Expected '=' after a key in a key/value pair (at line 1, column 5)"),
+    ],
+)
+def test_what_cant_be_meant_in_a_file_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    file = write(tmp_path, text)
+    with pytest.raises(SettingError) as caught:
+        read_settings(["--config", file], {})
+    assert str(caught.value) == message.format(file)
+
+
+def test_a_file_that_cant_be_read_is_named(tmp_path: Path) -> None:
+    missing, binary = tmp_path / "missing.toml", tmp_path / "binary.toml"
+    binary.write_bytes(b"port = 1\xff")
+    with pytest.raises(SettingError, match=f"^{missing} can't be read: No such file or directory$"):
+        read_settings(["--config", str(missing)], {})
+    with pytest.raises(SettingError, match=f"^{binary} is not TOML: .*utf-8"):
+        read_settings(["--config", str(binary)], {})
+
+
+def test_only_the_server_itself_checks() -> None:
+    assert read_command(["--check", "--port", "1"], {}) == (Settings(port=1), True)
+    assert read_command([], {}) == (Settings(), False)
+    with pytest.raises(SettingError, match=r"^--check is a flag of python -m server alone$"):
+        read_settings(["--check"], {})
+
+
+def test_the_description_is_whole() -> None:
+    described = dict(each.split("=", 1) for each in describe(Settings()).split(" "))
+    assert described == {field.name: str(field.default) for field in dataclasses.fields(Settings)}
