@@ -74,9 +74,19 @@ def test_settings_can_be_checked_without_a_server(tmp_path: Path, capfd: pytest.
     process = start_process("--config", str(file), "--models", "/nowhere", "--check")
     assert process.communicate(timeout=60)[1] == ""
     assert process.returncode == 0
-    assert "host=127.0.0.1 port=50052 models=/nowhere " in capfd.readouterr().out
+    assert "host=127.0.0.1 port=50052 " in capfd.readouterr().out
     file.write_text("port = 70000\n", encoding="utf-8")
     assert refuse("--config", str(file), "--check") == (2, "bad setting: port must be between 0 and 65535, not 70000")
+
+
+def test_a_certificate_or_tokens_that_cant_be_used(tmp_path: Path, models_folder: Path) -> None:
+    rubbish = tmp_path / "rubbish"
+    rubbish.write_text("rubbish")
+    together = f"{rubbish} and {rubbish} can't be used together: "
+    status, line = refuse("--tls-certificate", str(rubbish), "--tls-key", str(rubbish), "--models", str(models_folder))
+    assert (status, line[: len(together)]) == (1, together)
+    line = f"{rubbish}, line 1: expected NAME sha256:HEX, as python -m server.tokens NAME prints it"
+    assert refuse("--tokens", str(rubbish), "--models", str(models_folder)) == (1, line)
 
 
 def test_the_port_is_taken(server: ServerProcess, models_folder: Path) -> None:

@@ -36,10 +36,12 @@ from digitserve.results import (
     Recognition,
     Timing,
 )
+from digitserve.security import TLS
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "TLS",
     "Alternative",
     "AsyncClient",
     "BatchRecognition",

@@ -19,8 +19,9 @@ from digitserve.channel import (
     DEFAULT_TIMEOUT_S,
     MAX_MESSAGE_BYTES,
     Calls,
-    channel_options,
+    check_own_channel,
     checked_target,
+    open_channel,
 )
 from digitserve.coalescing import IN_FLIGHT, AsyncLane
 from digitserve.errors import ClientClosed, ModelNotFound, RecognitionError
@@ -37,6 +38,7 @@ from digitserve.requests import (
     pack_letters,
 )
 from digitserve.results import BatchRecognition, Model, Recognition
+from digitserve.security import TLS, checked_token
 from digitserve.statuses import error_from_rpc
 from digitserve.streaming import STREAM_TIMEOUT_S, STREAM_WINDOW, stream_async
 from digitserve.tray import Van
@@ -55,6 +57,8 @@ class AsyncClient:
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         coalesce: bool = True,
+        tls: TLS | None = None,
+        token: str = "",
         channel: Any = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         in_flight: int = IN_FLIGHT,
@@ -66,7 +70,9 @@ class AsyncClient:
         self._in_flight = in_flight
         self._max_message_bytes = max_message_bytes
         self._own_channel: Any = None
-        self._opened = Calls(channel) if channel is not None else None
+        self._tls, self._token = tls, checked_token(token)
+        check_own_channel(channel, tls)
+        self._opened = Calls(channel, token) if channel is not None else None
         self._lanes: dict[tuple[str, str], AsyncLane[Recognition]] = {}
         self._is_closed = False
 
@@ -163,9 +169,8 @@ class AsyncClient:
         if self._is_closed:
             raise ClientClosed
         if self._opened is None:
-            options = channel_options(self._max_message_bytes)
-            self._own_channel = grpc.aio.insecure_channel(self._target, options=options)
-            self._opened = Calls(self._own_channel)
+            self._own_channel = open_channel(grpc.aio, self._target, self._max_message_bytes, self._tls)
+            self._opened = Calls(self._own_channel, self._token)
         return self._opened
 
     def _deadline(self, timeout_s: float | None) -> float:

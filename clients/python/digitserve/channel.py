@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from digitserve.security import TLS, Signed
 from digitserve.statuses import wire_fields
 from digitserve.v1 import recognizer_pb2_grpc as pb_grpc
 
@@ -59,15 +60,30 @@ def checked_target(target: str) -> str:
     return target
 
 
-class Calls:
-    """The calls that a channel offers, sync or asyncio alike."""
+def open_channel(grpc_kind: Any, target: str, max_message_bytes: int, tls: TLS | None) -> Any:
+    """A channel of `grpc_kind`, which is grpc or grpc.aio."""
+    options = channel_options(max_message_bytes)
+    if tls is None:
+        return grpc_kind.insecure_channel(target, options=options)
+    return grpc_kind.secure_channel(target, tls.credentials(), options=options)
 
-    def __init__(self, channel: Any) -> None:
+
+def check_own_channel(channel: Any, tls: TLS | None) -> None:
+    """Raises ValueError."""
+    if channel is not None and tls is not None:
+        raise ValueError("tls is for the channel that the client opens: give it to your own channel instead")
+
+
+class Calls:
+    """The calls that a channel offers, sync or asyncio alike. They show the token, if there is one."""
+
+    def __init__(self, channel: Any, token: str = "") -> None:
         stub = pb_grpc.RecognizerStub(channel)  # type: ignore[no-untyped-call]
-        self.recognize: Callable[..., Any] = stub.Recognize
-        self.recognize_batch: Any = stub.RecognizeBatch
-        self.recognize_stream: Callable[..., Any] = stub.RecognizeStream
-        self.list_models: Callable[..., Any] = stub.ListModels
+        sign: Callable[[Any], Any] = (lambda call: Signed(call, token)) if token else (lambda call: call)
+        self.recognize: Callable[..., Any] = sign(stub.Recognize)
+        self.recognize_batch: Any = sign(stub.RecognizeBatch)
+        self.recognize_stream: Callable[..., Any] = sign(stub.RecognizeStream)
+        self.list_models: Callable[..., Any] = sign(stub.ListModels)
         self.check_health: Callable[..., Any] = channel.unary_unary(
             HEALTH_METHOD, request_serializer=_write_health_request, response_deserializer=_read_health_response
         )

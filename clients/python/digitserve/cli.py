@@ -22,6 +22,7 @@ from digitserve.reading import read_files
 from digitserve.reports import JsonReport, TableReport, align
 from digitserve.requests import INKS, LAYOUTS, MAX_UINT32, Question, checked_timeout_s
 from digitserve.results import Model
+from digitserve.security import TLS, checked_token
 
 OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 _LOOK_TIMEOUT_S = 2.0
@@ -39,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser()
     settings = parser.parse_args(words)
     try:
+        settings.tls, settings.token = _read_tls(settings), checked_token(os.environ.get("DIGITSERVE_TOKEN", ""))
         return asyncio.run(_run(settings))
+    except ValueError as error:
+        return _complain(str(error))
     except NoServer:
         return _complain(f"no server at {settings.server}: start one with `make run`, or name it with --server")
     except DigitserveError as error:
@@ -49,6 +53,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+
+
+def _read_tls(settings: argparse.Namespace) -> TLS | None:
+    """Raises ValueError where the flags contradict each other, or a file can't be read."""
+    files = (settings.tls_authorities, settings.tls_certificate, settings.tls_key)
+    if not settings.tls:
+        if any(files):
+            raise ValueError("--tls-authorities, --tls-certificate and --tls-key are of no use without --tls")
+        return None
+    tls = TLS(*files)
+    try:
+        tls.credentials()
+    except OSError as error:
+        raise ValueError(f"{error.filename} can't be read: {error.strerror}") from None
+    return tls
 
 
 def _complain(line: str) -> int:
@@ -99,6 +118,10 @@ def _add_connection(parser: argparse.ArgumentParser) -> None:
     server = os.environ.get("DIGITSERVE_SERVER") or DEFAULT_TARGET
     where = "host and port (default: %(default)s; DIGITSERVE_SERVER sets it)"
     parser.add_argument("--server", type=_target, default=server, metavar="H:P", help=where)
+    parser.add_argument("--tls", action="store_true", help="encrypt; a token is taken from DIGITSERVE_TOKEN, never from a flag")
+    parser.add_argument("--tls-authorities", metavar="FILE", help="with --tls: PEM file of whom the server's own comes from")
+    parser.add_argument("--tls-certificate", metavar="FILE", help="with --tls: PEM file of one's own certificate")
+    parser.add_argument("--tls-key", metavar="FILE", help="with --tls: PEM file of that certificate's private key")
     parser.add_argument("--timeout", type=_seconds, default=DEFAULT_TIMEOUT_S, metavar="S", help="seconds for each answer")
 
 
@@ -124,7 +147,8 @@ def _target(word: str) -> str:
 
 async def _run(settings: argparse.Namespace) -> int:
     commands = {"recognize": _recognize, "models": _models, "health": _health}
-    async with AsyncClient(settings.server, timeout_s=settings.timeout) as client:
+    link = {"timeout_s": settings.timeout, "tls": settings.tls, "token": settings.token}
+    async with AsyncClient(settings.server, **link) as client:
         try:
             return await commands[settings.command](client, settings)
         except Unavailable as error:

@@ -18,8 +18,9 @@ from digitserve.channel import (
     DEFAULT_TIMEOUT_S,
     MAX_MESSAGE_BYTES,
     Calls,
-    channel_options,
+    check_own_channel,
     checked_target,
+    open_channel,
 )
 from digitserve.coalescing import IN_FLIGHT, Landing, ThreadLane
 from digitserve.errors import ClientClosed, DigitserveError, ModelNotFound, RecognitionError
@@ -36,6 +37,7 @@ from digitserve.requests import (
     pack_letters,
 )
 from digitserve.results import BatchRecognition, Model, Recognition
+from digitserve.security import TLS, checked_token
 from digitserve.statuses import error_from_rpc
 from digitserve.streaming import STREAM_TIMEOUT_S, STREAM_WINDOW, stream
 from digitserve.tray import Letter, Van
@@ -54,6 +56,8 @@ class Client:
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         coalesce: bool = True,
+        tls: TLS | None = None,
+        token: str = "",
         channel: Any = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         in_flight: int = IN_FLIGHT,
@@ -63,7 +67,9 @@ class Client:
             target: host and port. Nothing is connected before the first call.
             timeout_s: deadline of each call that names none of its own.
             coalesce: whether single images may travel together.
-            channel: a `grpc.Channel` to use instead, with TLS for example. Whoever made it closes it.
+            tls: how to encrypt the connection; None for plain gRPC.
+            token: what the server knows its callers by, if it asks. Without TLS, whoever listens on the way reads it.
+            channel: a `grpc.Channel` to use instead. Whoever made it closes it.
             max_message_bytes: largest request and answer.
             in_flight: how many coalesced calls may be under way at the same time.
         """
@@ -71,11 +77,11 @@ class Client:
         self._coalesce = coalesce
         self._in_flight = in_flight
         self._own_channel = None
+        checked_token(token)
+        check_own_channel(channel, tls)
         if channel is None:
-            channel = self._own_channel = grpc.insecure_channel(
-                checked_target(target), options=channel_options(max_message_bytes)
-            )
-        self._calls = Calls(channel)
+            channel = self._own_channel = open_channel(grpc, checked_target(target), max_message_bytes, tls)
+        self._calls = Calls(channel, token)
         self._lanes: dict[tuple[str, str], ThreadLane[Recognition]] = {}
         self._is_closed = False
 

@@ -57,6 +57,7 @@ class Call:
     method: str
     request: Any
     time_remaining_s: float | None
+    metadata: dict[str, str | bytes]
     ended: threading.Event = field(default_factory=threading.Event)
 
 
@@ -105,7 +106,7 @@ class FakeRecognizer(pb_grpc.RecognizerServicer):
             assert self.arrived.acquire(timeout=PATIENCE_S)
 
     def _enter(self, method: str, request: Any, context: Any) -> None:
-        call = Call(method, request, context.time_remaining())
+        call = Call(method, request, context.time_remaining(), dict(context.invocation_metadata()))
         context.add_callback(call.ended.set)
         self.calls.append(call)
         self.arrived.release()

@@ -45,6 +45,12 @@ def test_words_for_yes_and_no(text: str, value: bool) -> None:
         (["--drain-delay-s", "inf"], "drain_delay_s must be between 0 and 600, not inf"),
         (["--cuda-graphs", "2"], "--cuda-graphs must be true or false, not '2'"),
         (["--log-level", "loud"], "log_level must be one of debug, info, warning, error, not 'loud'"),
+        (["--tls-key", "k"], "tls_certificate and tls_key belong together: one of them is not set"),
+        (["--tls-certificate", "c"], "tls_certificate and tls_key belong together: one of them is not set"),
+        (
+            ["--tls-client-authorities", "a"],
+            "tls_client_authorities needs tls_certificate and tls_key: without TLS, callers show no certificate",
+        ),
         (["--log", "info"], "unrecognized arguments: --log info (see --help)"),
         (["folder"], "unrecognized arguments: folder (see --help)"),
     ],

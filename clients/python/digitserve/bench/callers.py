@@ -34,7 +34,7 @@ async def open_caller(settings: Settings, workload: Workload) -> Caller:
     """Connects. Raises BenchError if there is no server."""
     if settings.mode == "client":
         return ClientCaller(settings, workload)
-    channel = open_channel(settings.server)
+    channel = open_channel(settings.server, settings.tls_authorities)
     try:
         await wait_connected(channel, settings.server, settings.timeout_s)
     except BaseException:
@@ -96,9 +96,10 @@ class ClientCaller:
     """`AsyncClient.recognize`, as a program would call it, with all that the client does about calls in company."""
 
     def __init__(self, settings: Settings, workload: Workload) -> None:
-        from digitserve import AsyncClient
+        from digitserve import TLS, AsyncClient
 
-        self._client: Any = AsyncClient(settings.server, timeout_s=settings.timeout_s)
+        tls = TLS(settings.tls_authorities) if settings.tls_authorities else None
+        self._client: Any = AsyncClient(settings.server, timeout_s=settings.timeout_s, tls=tls)
         self._pixels = list(workload.images.pixels)
         self._texts = workload.texts
         self._how = {"model": settings.model, "layout": settings.layout}

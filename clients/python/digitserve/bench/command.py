@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_target(parser: argparse.ArgumentParser) -> None:
     add, server = parser.add_argument, os.environ.get("DIGITSERVE_SERVER", DEFAULTS.server)
     add("--server", default=server, metavar="H:P", help="default: $DIGITSERVE_SERVER, or localhost:50051")
+    add("--tls-authorities", metavar="FILE", help="use TLS: PEM file of whom the server's certificate comes from")
     add("--model", default=DEFAULTS.model, help="name, name:version or name@label; default: digits")
     add("--timeout", dest="timeout_s", type=float, metavar="SECONDS", help="each call's deadline; default: %(default)s")
 

@@ -7,6 +7,7 @@ import asyncio
 import grpc.aio
 
 from digitserve.bench.settings import BenchError, Settings
+from digitserve.security import TLS
 from digitserve.v1 import recognizer_pb2 as pb
 
 SERVICE = "/digitserve.v1.Recognizer/"
@@ -19,8 +20,15 @@ CHANNEL_OPTIONS = (
 )
 
 
-def open_channel(server: str) -> grpc.aio.Channel:
-    return grpc.aio.insecure_channel(server, options=CHANNEL_OPTIONS)
+def open_channel(server: str, tls_authorities: str = "") -> grpc.aio.Channel:
+    """Raises BenchError if the authorities' file can't be read."""
+    if not tls_authorities:
+        return grpc.aio.insecure_channel(server, options=CHANNEL_OPTIONS)
+    try:
+        credentials = TLS(tls_authorities).credentials()
+    except OSError as error:
+        raise BenchError(f"{tls_authorities} can't be read: {error.strerror}") from None
+    return grpc.aio.secure_channel(server, credentials, options=CHANNEL_OPTIONS)
 
 
 async def wait_connected(channel: grpc.aio.Channel, server: str, timeout_s: float) -> None:
@@ -36,7 +44,7 @@ async def ask_class_names(settings: Settings) -> list[str]:
 
     Raises BenchError if there is no server.
     """
-    async with open_channel(settings.server) as channel:
+    async with open_channel(settings.server, settings.tls_authorities) as channel:
         await wait_connected(channel, settings.server, settings.timeout_s)
         method = channel.unary_unary(SERVICE + "ListModels")
         try:

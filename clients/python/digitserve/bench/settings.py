@@ -28,6 +28,7 @@ class Settings:
     """
 
     server: str = "localhost:50051"
+    tls_authorities: str = ""  # PEM file; "" is plain gRPC
     model: str = ""
     mode: Mode = "single"
     batch_size: int = 256

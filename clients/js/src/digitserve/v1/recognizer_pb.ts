@@ -763,6 +763,7 @@ export const InkSchema: GenEnum<Ink> = /*@__PURE__*/
  * Errors are gRPC statuses with google.rpc details (`grpc-status-details-bin`):
  *   INVALID_ARGUMENT    the request can never succeed; BadRequest names the field
  *   NOT_FOUND           no such model or version
+ *   UNAUTHENTICATED     the server asks for a token, and the call shows none that it knows
  *   RESOURCE_EXHAUSTED  the tray is full; RetryInfo says when to come back
  *   UNAVAILABLE         draining, or the model keeps failing: safe to retry, best on another server
  *   DEADLINE_EXCEEDED   the caller's deadline passed before the answer
