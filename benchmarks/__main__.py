@@ -15,6 +15,7 @@ from benchmarks.latency import measure_lone
 from benchmarks.processes import ROOT, ServerProcess, busy_cores
 from benchmarks.resources import measure_idle, measure_memory, measure_start
 from benchmarks.results import check_output, conclude, report
+from benchmarks.seeing import measure_metrics
 from benchmarks.stage import Stage, find_images, find_model, say
 from benchmarks.targets import Row
 from benchmarks.throughput import measure_coalesced, measure_packed, measure_unary
@@ -27,6 +28,7 @@ PARTS: dict[str, Callable[[Stage], list[Row]]] = {
     "unary": measure_unary,
     "packed": measure_packed,
     "coalesced": measure_coalesced,
+    "metrics": measure_metrics,
     "memory": measure_memory,
 }
 

@@ -23,18 +23,19 @@ def measure_unary(stage: Stage) -> list[Row]:
     return [row for in_flight, target in UNARY_TARGETS.items() for row in _unary_at(stage, in_flight, target)]
 
 
+def load_unary(stage: Stage, server: ServerProcess, in_flight: int) -> tuple[float, float]:
+    """Calls a second, and the processor time of one, in milliseconds."""
+    before_s = server.cpu_s()
+    figures = stage.load(server, concurrency=in_flight, processes=min(stage.processes, in_flight))
+    # Processor time covers the warm-up, too: it is shared out over the time, not over the counted calls.
+    cpu_ms = (server.cpu_s() - before_s) / (figures.seconds + min(1.0, stage.seconds / 2)) * 1000
+    return figures.calls_per_s, cpu_ms / figures.calls_per_s
+
+
 def _unary_at(stage: Stage, in_flight: int, target: float | None) -> list[Row]:
     say(f"unary calls, {in_flight} in flight: the server and the echo server")
-    processes = min(stage.processes, in_flight)
-
-    def load(server: ServerProcess) -> tuple[float, float]:
-        before_s = server.cpu_s()
-        figures = stage.load(server, concurrency=in_flight, processes=processes)
-        # Processor time covers the warm-up, too: it is shared out over the time, not over the counted calls.
-        cpu_ms = (server.cpu_s() - before_s) / (figures.seconds + min(1.0, stage.seconds / 2)) * 1000
-        return figures.calls_per_s, cpu_ms / figures.calls_per_s
-
-    runs = interleave(stage.rounds, {"server": partial(load, stage.server), "echo": partial(load, stage.echo)})
+    servers = {"server": stage.server, "echo": stage.echo}
+    runs = interleave(stage.rounds, {name: partial(load_unary, stage, one, in_flight) for name, one in servers.items()})
     rates = {name: [rate for rate, _ in results] for name, results in runs.items()}
     ratio = paired_ratios(rates["server"], rates["echo"])
     raw = {"calls_per_s": rates, "cpu_ms_per_call": {name: [cpu for _, cpu in results] for name, results in runs.items()}}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
-from server.errors import InvalidImage, QueueFull, RecognizerError
-from server.statuses import answers_errors, hide, to_error
+from server.errors import InferenceFailed, InvalidImage, QueueFull, RecognizerError
+from server.statuses import answers_errors, hide, read_request_id, to_error
 
 
 class Aborted(Exception):
@@ -18,6 +19,12 @@ class Aborted(Exception):
 
 
 class Context:
+    def __init__(self, metadata: Any = ()) -> None:
+        self.metadata = metadata
+
+    def invocation_metadata(self) -> Any:
+        return self.metadata
+
     async def abort(self, code: grpc.StatusCode, message: str, metadata: Any) -> None:
         raise Aborted(code, message, dict(metadata))
 
@@ -32,9 +39,9 @@ class Servicer:
         return request
 
 
-def call(request: Any) -> Any:
+def call(request: Any, *metadata: tuple[str, str | bytes]) -> Any:
     async def answer() -> Any:
-        return await Servicer().answer(request, Context())
+        return await Servicer().answer(request, Context(metadata))
 
     return asyncio.run(answer())
 
@@ -79,11 +86,42 @@ def test_the_cause_stays_with_the_abort() -> None:
 
 
 def test_hiding_tells_an_id_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
-    hidden = hide(ValueError("secret"))
+    hidden = hide(ValueError("secret"), "req-1")
     assert (hidden.code, "secret" in hidden.message) == ("INTERNAL", False)
-    assert hidden.message.rpartition(" ")[2] in caplog.text
+    assert hidden.message.endswith(" req-1")
+    assert "request req-1 failed unexpectedly" in caplog.text
 
 
 def test_an_error_in_a_stream_carries_field_and_delay() -> None:
-    error = to_error(QueueFull("full", field="images", retry_after_ms=2.5))
+    error = to_error(QueueFull("full", field="images", retry_after_ms=2.5), "req-1")
     assert (error.code, error.message, error.field, error.retry_after_ms) == (8, "full", "images", 2.5)
+
+
+@pytest.mark.parametrize("given", ["a", "0f3e-77.B_", "x" * 128])
+def test_the_callers_request_id_is_taken_and_told_again(given: str, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(Aborted) as caught:
+        call(ValueError("secret"), ("user-agent", "test"), ("x-request-id", given))
+    _, message, metadata = caught.value.args
+    assert metadata["x-request-id"] == given
+    assert message.endswith(f"request {given}")
+    assert [record.__dict__["request_id"] for record in caplog.records] == [given]
+
+
+@pytest.mark.parametrize("given", ["", "x" * 129, "two words", "line\nbreak", "naïve", b"bytes"])
+def test_a_request_id_that_is_not_fit_for_a_log_gives_way_to_a_new_one(given: str | bytes) -> None:
+    made = {read_request_id(Context([("x-request-id", given)])) for _ in range(2)}
+    assert len(made) == 2
+    assert all(re.fullmatch("[0-9a-f]{16}", each) for each in made)
+
+
+def test_every_error_tells_a_request_id() -> None:
+    with pytest.raises(Aborted) as caught:
+        call(QueueFull("full"))
+    assert re.fullmatch("[0-9a-f]{16}", caught.value.args[2]["x-request-id"])
+
+
+def test_the_servers_own_fault_is_logged_under_the_request_and_the_callers_is_not(caplog: pytest.LogCaptureFixture) -> None:
+    for error in (InferenceFailed("the log knows it as batch 17"), InvalidImage("no image")):
+        with pytest.raises(Aborted):
+            call(error, ("x-request-id", "mine"))
+    assert [record.getMessage() for record in caplog.records] == ["request mine: the log knows it as batch 17"]
