@@ -12,6 +12,7 @@ from collections.abc import Callable
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from server.config import SettingError, Settings, describe, read_command
+from server.logs import set_up_logging
 
 
 def main() -> int:
@@ -23,20 +24,23 @@ def main() -> int:
     if check:
         print(describe(settings))
         return 0
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    set_up_logging(settings.log_level, settings.log_format)
     logging.getLogger("digitserve").info("settings: %s", describe(settings))
     # Imported late: a wrong setting is told in a tenth of a second.
     from server.address import ListenError
     from server.app import serve
     from server.repository import RepositoryError
     from server.session import ModelError, ProviderError
+    from server.tls import CertificateError
+    from server.tokens import TokenError
 
     try:
         with asyncio.Runner(loop_factory=_choose_loop(settings)) as runner:
             runner.run(serve(settings))
-    except (ListenError, ModelError, ProviderError, RepositoryError) as error:
+    except (CertificateError, ListenError, ModelError, ProviderError, RepositoryError, TokenError) as error:
+        if settings.log_format == "json":
+            logging.getLogger("digitserve").critical("%s", error)
+            return 1
         return _fail(str(error), 1)
     return 0
 

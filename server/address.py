@@ -40,14 +40,17 @@ def _bind(family: int, kind: int, protocol: int, address: tuple[object, ...]) ->
         probe.bind(address)
 
 
-def listen(server: grpc.aio.Server, host: str, port: int) -> str:
-    """Makes the server listen. Returns host:port, with the port that was really taken.
+def listen(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None = None) -> str:
+    """Makes the server listen, with TLS if there are credentials. Returns host:port, with the port that was really taken.
 
     Raises:
         ListenError: somebody was faster since check_address().
     """
     try:
-        taken = server.add_insecure_port(join(host, port))
+        if credentials:
+            taken = server.add_secure_port(join(host, port), credentials)
+        else:
+            taken = server.add_insecure_port(join(host, port))
     except RuntimeError as error:
         raise ListenError(f"can't listen on {join(host, port)}: {error}") from error
     return join(host, taken)

@@ -13,15 +13,18 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from digitserve.v1 import recognizer_pb2, recognizer_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from server.address import check_address, listen
 from server.batcher import Batcher, Limits
@@ -29,18 +32,26 @@ from server.config import Settings
 from server.cores import count_cores
 from server.health import HealthServicer
 from server.intake import Intake
+from server.open_inference import OpenInferenceServicer
 from server.repository import ModelCard, Variant, index_names, read_repository
 from server.servicer import RecognizerServicer, Served
 from server.session import CPU, CUDA, ProviderError, Session, check_model, check_wheels, choose_provider, open_session
+from server.tls import Identity, make_credentials
+from server.tokens import TokenGuard, Tokens
+
+if TYPE_CHECKING:
+    from server.recorder import Recorder
+    from server.scrape import Scrape
 
 logger = logging.getLogger("digitserve.app")
 
 SERVICE = recognizer_pb2.DESCRIPTOR.services_by_name["Recognizer"].full_name
+OPEN_INFERENCE = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 
 
 @dataclass
 class App:
-    """A server that has started. `address` is where it listens."""
+    """A server that has started. `address` is where it listens, `scrape` where its metrics are."""
 
     server: grpc.aio.Server
     servicer: RecognizerServicer
@@ -48,6 +59,7 @@ class App:
     models: dict[str, Served]
     executors: list[ThreadPoolExecutor] = field(default_factory=list)
     address: str = ""
+    scrape: Scrape | None = None
 
 
 async def serve(settings: Settings) -> None:
@@ -71,8 +83,9 @@ async def serve(settings: Settings) -> None:
 async def start(settings: Settings) -> App:
     """Brings the server up; when it returns, every model is warm and the server says SERVING."""
     started_at = time.perf_counter()
-    health = HealthServicer(SERVICE)
+    health = HealthServicer(SERVICE, OPEN_INFERENCE)
     check_address(settings.host, settings.port)
+    credentials, guards = _open_gate(settings)
     check_wheels()
     cards = read_repository(settings.models)
     provider, reason = choose_provider(settings.execution_provider)
@@ -80,9 +93,12 @@ async def start(settings: Settings) -> App:
     executors: list[ThreadPoolExecutor] = []
     index = index_names(cards)
     served: dict[str, Served] = {}
+    scrape = await _open_metrics(settings, served, health)
+    recorder = scrape.recorder if scrape else None
     for card in cards:
         names = [name for name, named in index.items() if named is card]
-        one = await _load(card, provider, settings, partial(health.report, [name for name in names if name]), executors)
+        report = partial(health.report, [name for name in names if name])
+        one = await _load(card, provider, settings, report, executors, recorder)
         served.update(dict.fromkeys(names, one))
     decoders = ThreadPoolExecutor(max(2, count_cores()), thread_name_prefix="decode")
     intake = Intake(
@@ -90,10 +106,12 @@ async def start(settings: Settings) -> App:
         max_pixels=settings.max_pixels,
         max_waiting=settings.max_decoding,
         max_waiting_bytes=settings.max_decoding_bytes,
+        note_framing=recorder.note_framing if recorder else None,
     )
     servicer = RecognizerServicer(served, intake, stream_window=settings.stream_window)
-    server = make_server(servicer, health, settings)
-    app = App(server, servicer, health, served, [*executors, decoders], listen(server, settings.host, settings.port))
+    server = make_server(servicer, health, settings, recorder, guards)
+    address = listen(server, settings.host, settings.port, credentials)
+    app = App(server, servicer, health, served, [*executors, decoders], address, scrape)
     await server.start()
     health.report([name for name in served if name], healthy=True)
     _freeze_heap()
@@ -101,8 +119,34 @@ async def start(settings: Settings) -> App:
     return app
 
 
+def _open_gate(settings: Settings) -> tuple[grpc.ServerCredentials | None, list[TokenGuard]]:
+    """Who may come in: TLS, if there is a certificate, and the token guard, if there are tokens."""
+    credentials = None
+    if settings.tls_certificate:
+        authorities = Path(settings.tls_client_authorities) if settings.tls_client_authorities else None
+        credentials = make_credentials(Identity(Path(settings.tls_certificate), Path(settings.tls_key), authorities))
+    return credentials, [TokenGuard(Tokens(Path(settings.tokens)))] if settings.tokens else []
+
+
+async def _open_metrics(settings: Settings, models: dict[str, Served], health: HealthServicer) -> Scrape | None:
+    """Imported late: who wants no metrics pays neither time nor memory for them."""
+    if settings.metrics_port < 0:
+        return None
+    from server.recorder import Recorder
+    from server.scrape import Scrape
+
+    scrape = Scrape(Recorder(models, health))
+    await scrape.open(settings.metrics_host, settings.metrics_port)
+    return scrape
+
+
 async def _load(
-    card: ModelCard, provider: str, settings: Settings, report: Callable[..., None], executors: list[ThreadPoolExecutor]
+    card: ModelCard,
+    provider: str,
+    settings: Settings,
+    report: Callable[..., None],
+    executors: list[ThreadPoolExecutor],
+    recorder: Recorder | None = None,
 ) -> Served:
     """Opens the session, warms it on the thread that will serve it, and puts a batcher before it."""
     max_batch_size = settings.max_batch_size or card.max_batch_size
@@ -112,7 +156,7 @@ async def _load(
     executor = ThreadPoolExecutor(instances, thread_name_prefix=f"{card.name}-{card.version}")
     executors.append(executor)
     loop = asyncio.get_running_loop()
-    await loop.run_in_executor(executor, check_model, session, variant.path, card.size, len(card.class_names))
+    map_shape = await loop.run_in_executor(executor, check_model, session, variant.path, card.size, len(card.class_names))
     times_ms = await loop.run_in_executor(executor, session.warm, max_batch_size)
     limits = Limits(
         max_batch_size=max_batch_size,
@@ -126,9 +170,9 @@ async def _load(
         "model %s %s in %s: warm, %.2f ms for one image; %d instances, up to %d images run inline, batches up to %d",
         card.name, card.version, variant.name, times_ms[1], instances, limits.inline_batch_size, max_batch_size,
     )  # fmt: skip
-    return Served(
-        card, Batcher(session.run, limits, executor, on_health=lambda healthy: report(healthy=healthy)), session.provider
-    )
+    record = recorder.open_record(card, max_batch_size, session.pad) if recorder else None
+    batcher = Batcher(session.run, limits, executor, on_health=lambda healthy: report(healthy=healthy), recorder=record)
+    return Served(card, batcher, session.provider, map_shape)
 
 
 def _open(card: ModelCard, provider: str, max_batch_size: int, settings: Settings) -> Session:
@@ -155,12 +199,26 @@ def _choose_inline_size(session: Session, times_ms: dict[int, float], inline_ms:
     return max((size for size, time_ms in times_ms.items() if time_ms <= inline_ms), default=0)
 
 
-def make_server(servicer: RecognizerServicer, health: HealthServicer, settings: Settings) -> grpc.aio.Server:
-    """A gRPC server with our service, health and reflection, not yet listening."""
-    server = grpc.aio.server(options=channel_options(settings.max_message_bytes))
-    recognizer_pb2_grpc.add_RecognizerServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
+def make_server(
+    servicer: RecognizerServicer,
+    health: HealthServicer,
+    settings: Settings,
+    recorder: Recorder | None = None,
+    guards: Sequence[TokenGuard] = (),
+) -> grpc.aio.Server:
+    """A gRPC server with both our services, health and reflection, not yet listening."""
+    services: list[Any] = [servicer, OpenInferenceServicer(servicer, health)]
+    if recorder:
+        gates: list[Any] = [servicer, *guards]
+        for gate in gates:
+            gate.note_drop = recorder.note_drop
+        services = [recorder.watch(service) for service in services]
+    ours, open_inference = services
+    server = grpc.aio.server(interceptors=guards, options=channel_options(settings.max_message_bytes))
+    recognizer_pb2_grpc.add_RecognizerServicer_to_server(ours, server)  # type: ignore[no-untyped-call]
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(open_inference, server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+    names = (SERVICE, OPEN_INFERENCE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
     return server
 
@@ -205,6 +263,8 @@ async def drain(app: App, settings: Settings) -> None:
         await served.batcher.close()
     for executor in app.executors:
         executor.shutdown()
+    if app.scrape:
+        app.scrape.close()
     logger.info("drained")
 
 

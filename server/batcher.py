@@ -30,7 +30,7 @@ from typing import Protocol, TypeAlias
 
 from server.crowd import Company, Crowd
 from server.errors import DeadlinePassed, Draining, InferenceFailed, InvalidRequest, NotReady, QueueFull, RecognizerError
-from server.job import Answer, Images, Job, Piece, Rows, stack
+from server.job import Answer, Batch, Images, Job, Piece, Recorder, Rows, stack
 
 logger = logging.getLogger("digitserve.batcher")
 
@@ -96,6 +96,7 @@ class Batcher:
         *,
         clock: Clock | None = None,
         on_health: Callable[[bool], object] = lambda healthy: None,
+        recorder: Recorder | None = None,
     ) -> None:
         """
         Args:
@@ -105,6 +106,7 @@ class Batcher:
             executor: at least `limits.instances` threads.
             clock: the system's by default.
             on_health: called with False when `max_failures` batches in a row have failed, with True when one succeeds again.
+            recorder: is told of every batch.
         """
         self._loop = asyncio.get_running_loop()
         self._run = run
@@ -112,6 +114,7 @@ class Batcher:
         self._executor = executor
         self._clock: Clock = clock or SystemClock()
         self._on_health = on_health
+        self.recorder = recorder
         self._tray: deque[Job] = deque()
         self._waiting = 0  # images in the tray
         self._free = limits.instances
@@ -128,6 +131,11 @@ class Batcher:
     def waiting(self) -> int:
         """Images in the tray."""
         return self._waiting
+
+    @property
+    def running(self) -> int:
+        """Batches that run on instances."""
+        return self._limits.instances - self._free
 
     def answer_at_once(self, images: Images, *, deadline: float | None = None, explain: bool = False) -> Answer | None:
         """Runs a small request here and now, if nobody waits and an instance is free; None if it has to go through the tray.
@@ -152,8 +160,10 @@ class Batcher:
             raise DeadlinePassed("the deadline passed before the request was computed")
         result, compute_s = self._timed_run(images, explain)
         if isinstance(result, Exception):
-            raise self._note_failure(1, result)
+            raise self._note_failure(1, result, "at_once")
         self._note_success(compute_s, len(images))
+        if self.recorder:
+            self.recorder.note_batch("at_once", images, result, compute_s, (0.0,))
         return Answer(result, 0.0, compute_s * 1e3, len(images))
 
     def submit(
@@ -193,10 +203,11 @@ class Batcher:
         if not self._free or (self._wake_scheduled and (may_gather or not self._gathering)):
             return
         self._wake_scheduled = True
+        reason = "gathered_full" if self._gathering else "same_round"
         self._gathering = may_gather
         if not may_gather:
             # Not at once: the calls that are ready in this round of the loop come along, and nobody waits for it.
-            self._loop.call_soon(self._wake)
+            self._loop.call_soon(self._wake, reason)
             return
         self._gatherings += 1
         now = self._clock.time()
@@ -217,12 +228,12 @@ class Batcher:
 
     def _end_gathering(self, gathering: int) -> None:
         if self._gathering and gathering == self._gatherings:
-            self._wake()
+            self._wake("gathered")
 
     async def close(self) -> None:
         """Accepts no more and returns when everything accepted has its answer."""
         self._closed = True
-        self._wake()
+        self._wake("closing")
         while self._tray or self._free < self._limits.instances:
             self._idle = self._idle or self._loop.create_future()
             await asyncio.shield(self._idle)
@@ -254,8 +265,8 @@ class Batcher:
         job.future.set_exception(DeadlinePassed("the deadline passed while the request waited in the queue"))
         return True
 
-    def _wake(self) -> None:
-        """Sends away as many batches as there are free instances."""
+    def _wake(self, reason: str) -> None:
+        """Sends away as many batches as there are free instances. `reason` is one of LEAVE_REASONS."""
         self._wake_scheduled = False
         if self._gathering:
             self._gathering = False
@@ -263,7 +274,7 @@ class Batcher:
         while self._tray and self._free and not self._holds_back():
             pieces = self._gather()
             if pieces:
-                self._dispatch(pieces)
+                self._dispatch(Batch(pieces, stack(pieces), reason))
         if self._idle and not self._tray and self._free == self._limits.instances:
             self._idle.set_result(None)
             self._idle = None
@@ -276,7 +287,7 @@ class Batcher:
         if self._clock.time() >= due:
             return False
         self._wake_scheduled = True
-        self._clock.call_at(due, self._wake)
+        self._clock.call_at(due, partial(self._wake, "delay"))
         return True
 
     def _gather(self) -> list[Piece]:
@@ -308,15 +319,15 @@ class Batcher:
         share = -(-self._waiting // self._free)
         return min(limits.max_batch_size, max(share, limits.min_split_size))
 
-    def _dispatch(self, pieces: list[Piece]) -> None:
+    def _dispatch(self, batch: Batch) -> None:
         """Runs a batch: a small one at once, a large one on an instance, while the loop goes on gathering."""
-        images, explain = stack(pieces), any(piece.job.explain for piece in pieces)
+        images, explain = batch.images, any(piece.job.explain for piece in batch.pieces)
         if len(images) <= self._limits.inline_batch_size:
-            self._settle(pieces, *self._timed_run(images, explain))
+            self._settle(batch, *self._timed_run(images, explain))
             return
         self._free -= 1
         self._executor.submit(self._timed_run, images, explain).add_done_callback(
-            lambda done: self._loop.call_soon_threadsafe(self._land, pieces, done)
+            lambda done: self._loop.call_soon_threadsafe(self._land, batch, done)
         )
 
     def _timed_run(self, images: Images, explain: bool) -> tuple[Rows | Exception, float]:
@@ -330,23 +341,25 @@ class Batcher:
             return error, self._clock.time() - started_at
         return rows, self._clock.time() - started_at
 
-    def _land(self, pieces: list[Piece], done: Future[tuple[Rows | Exception, float]]) -> None:
+    def _land(self, batch: Batch, done: Future[tuple[Rows | Exception, float]]) -> None:
         self._free += 1
-        self._settle(pieces, *done.result())
-        self._wake()
+        self._settle(batch, *done.result())
+        self._wake("free_instance")
 
-    def _settle(self, pieces: list[Piece], result: Rows | Exception, compute_s: float) -> None:
+    def _settle(self, batch: Batch, result: Rows | Exception, compute_s: float) -> None:
         """Gives every member of a batch its own."""
         if isinstance(result, Exception):
-            error = self._note_failure(len(pieces), result)
-            for piece in pieces:
+            error = self._note_failure(len(batch.pieces), result, batch.reason)
+            for piece in batch.pieces:
                 if not piece.job.future.done():
                     piece.job.future.set_exception(type(error)(error.message))
             return
         size = len(result[0])
         self._note_success(compute_s, size)
+        if self.recorder:
+            self.recorder.note_batch(batch.reason, batch.images, result, compute_s, batch.waits_s())
         offset = 0
-        for piece in pieces:
+        for piece in batch.pieces:
             end = offset + piece.stop - piece.start
             columns = result if piece.job.explain else result[:1]
             piece.job.add(piece.start, tuple([column[offset:end] for column in columns]), compute_s, size)
@@ -358,9 +371,11 @@ class Batcher:
         self._failures = 0
         self._image_s += 0.1 * (compute_s / size - self._image_s)
 
-    def _note_failure(self, requests: int, error: Exception) -> RecognizerError:
+    def _note_failure(self, requests: int, error: Exception, reason: str) -> RecognizerError:
         """Logs a failed batch under an id, which is all that its members are told."""
         self._failures += 1
+        if self.recorder:
+            self.recorder.note_failure(reason)
         batch_id = secrets.token_hex(8)
         logger.error("batch %s of %d requests failed (%d in a row)", batch_id, requests, self._failures, exc_info=error)
         if self._failures == self._limits.max_failures:

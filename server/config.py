@@ -35,6 +35,14 @@ class Settings:
 
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 for every interface")
     port: int = _setting(50051, "port to listen on; 0 takes a free one", at_least=0, at_most=65535)
+    tls_certificate: str = _setting("", "PEM file of the certificate with its chain; none: plain gRPC")
+    tls_key: str = _setting("", "PEM file of the certificate's private key")
+    tls_client_authorities: str = _setting(
+        "", "PEM file of the authorities that callers' certificates must come from; none: any caller"
+    )
+    tokens: str = _setting(
+        "", "file of the tokens that callers must show one of (python -m server.tokens makes them); none: any caller"
+    )
     models: Path = _setting(Path("models"), "folder of the model repository")
     execution_provider: str = _setting(
         "auto", "what runs the model: cuda refuses to start without it, auto falls back to cpu", one_of="auto cpu cuda"
@@ -73,10 +81,21 @@ class Settings:
     )
     event_loop: str = _setting("auto", "auto takes uvloop where it is installed", one_of="auto asyncio uvloop")
     log_level: str = _setting("info", "least severe message that is logged", one_of="debug info warning error")
+    log_format: str = _setting("text", "lines to read, or one JSON object a line", one_of="text json")
+    metrics_host: str = _setting("127.0.0.1", "address of the metrics; 0.0.0.0 for every interface")
+    metrics_port: int = _setting(
+        -1, "port of the metrics for Prometheus; -1: no metrics, 0 takes a free one", at_least=-1, at_most=65535
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check(field, getattr(self, field.name))
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise SettingError("tls_certificate and tls_key belong together: one of them is not set")
+        if self.tls_client_authorities and not self.tls_certificate:
+            raise SettingError(
+                "tls_client_authorities needs tls_certificate and tls_key: without TLS, callers show no certificate"
+            )
 
 
 def _check(field: dataclasses.Field[Any], value: Any) -> None:

@@ -3,8 +3,10 @@
 RecognizerError
 ├── InvalidRequest        INVALID_ARGUMENT    the request can never succeed; names the field
 │   └── InvalidImage      INVALID_ARGUMENT    ... because of the image
-├── UnsupportedLayout     UNIMPLEMENTED       a layout that this server does not read
+├── Unsupported           UNIMPLEMENTED       part of a protocol that this server speaks, but not of this server
+│   └── UnsupportedLayout UNIMPLEMENTED       ... because it does not read this layout
 ├── ModelNotFound         NOT_FOUND           no such model or version
+├── Unauthenticated       UNAUTHENTICATED     no token that this server knows
 ├── QueueFull             RESOURCE_EXHAUSTED  the tray is full; says when to come back
 ├── Unavailable           UNAVAILABLE         safe to retry
 │   ├── NotReady          UNAVAILABLE         ... because the model keeps failing
@@ -40,16 +42,26 @@ class InvalidImage(InvalidRequest):
     """The image can't be read, or is not what the layout asks for."""
 
 
-class UnsupportedLayout(RecognizerError):
-    """The layout is part of the contract, but this server does not read it."""
+class Unsupported(RecognizerError):
+    """Part of a protocol that this server speaks, but not of this server; the message names it."""
 
     code = "UNIMPLEMENTED"
+
+
+class UnsupportedLayout(Unsupported):
+    """The layout is part of the contract, but this server does not read it."""
 
 
 class ModelNotFound(RecognizerError):
     """No model of that name, version or label is served."""
 
     code = "NOT_FOUND"
+
+
+class Unauthenticated(RecognizerError):
+    """The call shows no token that this server knows."""
+
+    code = "UNAUTHENTICATED"
 
 
 class QueueFull(RecognizerError):

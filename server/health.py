@@ -48,6 +48,10 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # g
         for name in self._whole:
             self.set(name, NOT_SERVING if self._failing else SERVING)
 
+    def is_serving(self, name: str = "") -> bool:
+        """Whether that model, or the server as a whole, takes calls."""
+        return bool(self._statuses.get(name) == SERVING)
+
     def drain(self) -> None:
         """NOT_SERVING for every known name, for good: a model that recovers now is of no use to anybody."""
         self._draining = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from typing import NamedTuple, TypeAlias, TypeVar
@@ -49,18 +50,29 @@ Answered = TypeVar("Answered")
 class Intake:
     """Decodes and frames images."""
 
-    def __init__(self, executor: Executor, *, max_pixels: int, max_waiting: int, max_waiting_bytes: int) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        *,
+        max_pixels: int,
+        max_waiting: int,
+        max_waiting_bytes: int,
+        note_framing: Callable[[str, float], object] | None = None,
+    ) -> None:
         """
         Args:
             executor: threads for large images.
             max_pixels: larger images are refused by their header.
             max_waiting: large images (and batches to be looked at) that may wait for a thread.
             max_waiting_bytes: how much they may hold in all, as they came. One alone may be larger.
+            note_framing: is told where an image, or a batch, was decoded and framed ("loop" or "thread"), and how many seconds
+                that took, waiting for the thread included.
         """
         self._executor = executor
         self._max_pixels = max_pixels
         self._max_waiting = max_waiting
         self._max_waiting_bytes = max_waiting_bytes
+        self._note_framing = note_framing
         self._waiting = 0
         self._waiting_bytes = 0
 
@@ -85,13 +97,13 @@ class Intake:
         if kind == "raw":
             picture = _read_raw(request.image.raw, self._max_pixels)
             if picture.grey.size <= SMALL_PIXELS:
-                return frame_picture(picture, layout, ink, size)
+                return self._at_once(lambda: frame_picture(picture, layout, ink, size))
             return self._on_thread(lambda: frame_picture(picture, layout, ink, size), picture.grey.nbytes)
         if kind is None:
             raise InvalidImage("no image in the request: set image.encoded or image.raw", field="image")
         opened = open_image(request.image.encoded, self._max_pixels)
         if opened.width * opened.height <= SMALL_PIXELS:
-            return frame_picture(decode(opened), layout, ink, size)
+            return self._at_once(lambda: frame_picture(decode(opened), layout, ink, size))
         return self._on_thread(lambda: frame_picture(decode(opened), layout, ink, size), len(request.image.encoded))
 
     def take_batch(self, images: Images, layout: int) -> FramedBatch | Awaitable[FramedBatch]:
@@ -110,7 +122,15 @@ class Intake:
         strangers = is_framed(images).count(False)
         if strangers > SMALL_STRANGERS:
             return self._on_thread(lambda: _frame_strangers(images), images.nbytes)
-        return _frame_strangers(images) if strangers else FramedBatch(images, [])
+        return self._at_once(lambda: _frame_strangers(images)) if strangers else FramedBatch(images, [])
+
+    def _at_once(self, work: Callable[[], Answered]) -> Answered:
+        started_at = time.perf_counter()
+        try:
+            return work()
+        finally:
+            if self._note_framing:
+                self._note_framing("loop", time.perf_counter() - started_at)
 
     async def _on_thread(self, work: Callable[[], Answered], size_bytes: int) -> Answered:
         if self._waiting >= self._max_waiting:
@@ -123,11 +143,14 @@ class Intake:
             )
         self._waiting += 1
         self._waiting_bytes += size_bytes
+        started_at = time.perf_counter()
         try:
             return await asyncio.get_running_loop().run_in_executor(self._executor, work)
         finally:
             self._waiting -= 1
             self._waiting_bytes -= size_bytes
+            if self._note_framing:
+                self._note_framing("thread", time.perf_counter() - started_at)
 
 
 def read_layout(layout: int) -> int:

@@ -1,15 +1,20 @@
-"""One request on its way through the batcher: in one piece, or in several if it is large."""
+"""One request on its way through the batcher: in one piece, or in several if it is large; and the batch that takes it."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Images: TypeAlias = NDArray[np.uint8]
 Rows: TypeAlias = tuple[NDArray[np.float32], ...]
+
+# Why a batch left: a lone request, without the tray; those that came in one round of the event loop; a crowd that has
+# gathered, or has filled an inline batch before that; max_queue_delay_ms is over; an instance became free; the last ones.
+LEAVE_REASONS = ("at_once", "same_round", "gathered", "gathered_full", "delay", "free_instance", "closing")
 
 
 class Answer(NamedTuple):
@@ -81,6 +86,26 @@ class Piece(NamedTuple):
     job: Job
     start: int
     stop: int
+
+
+class Batch(NamedTuple):
+    """What runs together, and why it left: one of LEAVE_REASONS."""
+
+    pieces: list[Piece]
+    images: Images
+    reason: str
+
+    def waits_s(self) -> list[float]:
+        """How long each request that begins in this batch has waited."""
+        return [piece.job.started_at - piece.job.arrived_at for piece in self.pieces if not piece.start]
+
+
+class Recorder(Protocol):
+    """Somebody who is told of every batch, on the event loop's thread, once it has run."""
+
+    def note_batch(self, reason: str, images: Images, rows: Rows, compute_s: float, waits_s: Sequence[float]) -> None: ...
+
+    def note_failure(self, reason: str) -> None: ...
 
 
 def stack(pieces: list[Piece]) -> Images:

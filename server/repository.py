@@ -204,7 +204,7 @@ def index_names(cards: list[ModelCard]) -> dict[str, ModelCard]:
     return names
 
 
-def refuse_unknown(asked: str, known: list[str]) -> ModelNotFound:
-    """The error for a name that nobody serves."""
+def refuse_unknown(asked: str, known: list[str], field: str = "model") -> ModelNotFound:
+    """The error for a name that nobody serves; `field` of the request held it."""
     shown = asked if len(asked) <= 80 else asked[:77] + "..."
-    return ModelNotFound(f"no model {shown!r} is served; there are: {', '.join(known)}", field="model")
+    return ModelNotFound(f"no model {shown!r} is served; there are: {', '.join(known)}", field=field)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import Any, NoReturn
 
@@ -22,7 +22,7 @@ from server.intake import FramedBatch, Intake
 from server.job import Answer, Images
 from server.preprocess import Box, Framed
 from server.repository import ModelCard, refuse_unknown
-from server.statuses import abort, answers_errors, to_error
+from server.statuses import abort, answers_errors, read_request_id, to_error
 from server.streaming import answer_in_order
 
 
@@ -32,12 +32,16 @@ class Served:
     Attributes:
         blank_form: an answer of this model with all that does not depend on the image, to be copied and filled in.
         whole_box: the box that `blank_form` holds already, that of a whole frame.
+        map_shape: height and width of an evidence map; -1 where they are not known.
+        blank_images: those that were answered without the model.
     """
 
-    def __init__(self, card: ModelCard, batcher: Batcher, provider: str) -> None:
+    def __init__(self, card: ModelCard, batcher: Batcher, provider: str, map_shape: tuple[int, int] = (-1, -1)) -> None:
         self.card = card
         self.batcher = batcher
         self.provider = provider
+        self.map_shape = map_shape
+        self.blank_images = 0
         self.whole_box = Box(0, 0, card.size, card.size)
         self.blank_form = pb.RecognizeResponse(
             characters=(pb.Character(box=pb.Box(width=card.size, height=card.size)),),
@@ -47,7 +51,7 @@ class Served:
 
 
 class RecognizerServicer(pb_grpc.RecognizerServicer):
-    """The four RPCs of digitserve.v1.Recognizer."""
+    """The four RPCs of digitserve.v1.Recognizer. What is public here is shared with open_inference.py."""
 
     def __init__(self, models: Mapping[str, Served], intake: Intake, *, stream_window: int) -> None:
         """
@@ -56,66 +60,71 @@ class RecognizerServicer(pb_grpc.RecognizerServicer):
             intake: decodes and frames images.
             stream_window: unanswered requests on one stream before it is read no further.
         """
-        self._models = models
-        self._intake = intake
-        self._stream_window = stream_window
-        self._refusing = False
-        self._drain: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.models = models
+        self.intake = intake
+        self.stream_window = stream_window
+        self.refusing = False
+        self.draining: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.refused = 0  # calls, since refuse()
+        self.note_drop: Callable[[Exception], object] = lambda error: None  # told of a request that fails within a stream
 
     def refuse(self) -> None:
         """From now on new calls end UNAVAILABLE; streams that are open and used go on."""
-        self._refusing = True
-        if not self._drain.done():
-            self._drain.set_result(None)
+        self.refusing = True
+        if not self.draining.done():
+            self.draining.set_result(None)
 
-    def _send_away(self) -> NoReturn:
+    def send_away(self) -> NoReturn:
+        """Refuses a new call. Raises Draining."""
         self.refused += 1
         raise Draining("the server is draining and accepts no more requests")
 
     @answers_errors
     async def Recognize(self, request: pb.RecognizeRequest, context: Any) -> pb.RecognizeResponse:  # noqa: N802
-        if self._refusing:
-            self._send_away()
-        return await self._recognize(request, _read_deadline(context), at_once=True)
+        if self.refusing:
+            self.send_away()
+        return await self._recognize(request, read_deadline(context), at_once=True)
 
     @answers_errors
     async def RecognizeBatch(self, request: pb.RecognizeBatchRequest, context: Any) -> pb.RecognizeBatchResponse:  # noqa: N802
-        if self._refusing:
-            self._send_away()
-        served = self._find(request.model)
+        if self.refusing:
+            self.send_away()
+        served = self.find(request.model)
         images = _unpack(request, served.card.size)
-        framed = self._intake.take_batch(images, request.layout)
+        framed = self.intake.take_batch(images, request.layout)
         images, boxes = framed if isinstance(framed, FramedBatch) else await framed
-        answer = await served.batcher.submit(images, deadline=_read_deadline(context))
+        answer = await served.batcher.submit(images, deadline=read_deadline(context))
         return _write_batch(served, images, boxes, answer, wants_probabilities=request.probabilities)
 
     async def RecognizeStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
         """Answers in order while reading ahead. An idle stream ends UNAVAILABLE when the server drains."""
-        deadline = _read_deadline(context)
-        answer = partial(self._answer_streamed, deadline)
+        deadline = read_deadline(context)
+        answer = partial(self._answer_streamed, deadline, context)
         try:
-            if self._refusing:
-                self._send_away()
-            async for item in answer_in_order(aiter(requests), answer, window=self._stream_window, drain=self._drain):
+            if self.refusing:
+                self.send_away()
+            async for item in answer_in_order(aiter(requests), answer, window=self.stream_window, drain=self.draining):
                 yield item
         except Exception as error:
             await abort(context, error)
 
     @answers_errors
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:  # noqa: N802
-        served = {id(one): one for one in self._models.values()}
+        served = {id(one): one for one in self.models.values()}
         return pb.ListModelsResponse(models=[_describe(one) for one in served.values()])
 
-    async def _answer_streamed(self, deadline: float | None, item: pb.RecognizeStreamRequest) -> pb.RecognizeStreamResponse:
+    async def _answer_streamed(
+        self, deadline: float | None, context: Any, item: pb.RecognizeStreamRequest
+    ) -> pb.RecognizeStreamResponse:
         try:
             return pb.RecognizeStreamResponse(id=item.id, response=await self._recognize(item.request, deadline, at_once=False))
         except Exception as error:
-            return pb.RecognizeStreamResponse(id=item.id, error=to_error(error))
+            self.note_drop(error)
+            return pb.RecognizeStreamResponse(id=item.id, error=to_error(error, read_request_id(context)))
 
     async def _recognize(self, request: pb.RecognizeRequest, deadline: float | None, *, at_once: bool) -> pb.RecognizeResponse:
-        served = self._find(request.model)
-        framed = self._intake.take(request, served.card.size)
+        served = self.find(request.model)
+        framed = self.intake.take(request, served.card.size)
         if not isinstance(framed, Framed):
             framed = await framed
         if framed.blank:
@@ -127,14 +136,15 @@ class RecognizerServicer(pb_grpc.RecognizerServicer):
             answer = await served.batcher.submit(images, deadline=deadline, explain=explain, may_gather=at_once)
         return _write(served, framed, answer, request)
 
-    def _find(self, name: str) -> Served:
-        served = self._models.get(name)
+    def find(self, name: str, field: str = "model") -> Served:
+        """The model of that name. Raises ModelNotFound, which blames `field`, if nobody serves it."""
+        served = self.models.get(name)
         if served is None:
-            raise refuse_unknown(name, sorted(name for name in self._models if name))
+            raise refuse_unknown(name, sorted(name for name in self.models if name), field)
         return served
 
 
-def _read_deadline(context: Any) -> float | None:
+def read_deadline(context: Any) -> float | None:
     """The call's deadline in the batcher's time."""
     remaining = context.time_remaining()
     return None if remaining is None else time.monotonic() + remaining
@@ -189,6 +199,7 @@ def _explain(character: pb.Character, values: np.ndarray[Any, Any], framed: Fram
 
 def _write_blank(served: Served, framed: Framed) -> pb.RecognizeResponse:
     """A blank image needs no network: there is no character, and that is not an error."""
+    served.blank_images += 1
     response = pb.RecognizeResponse()
     response.CopyFrom(served.blank_form)
     response.characters[0].unsure = True

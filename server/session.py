@@ -44,6 +44,10 @@ class Session(Protocol):
         """(n, height, width) uint8 to probabilities (n, classes); to explain, and evidence (n, classes, h, w). Both float32."""
         ...
 
+    def pad(self, size: int) -> int:
+        """As how many images a batch of `size` is computed."""
+        ...
+
     def warm(self, max_batch_size: int) -> dict[int, float]:
         """Runs every batch size that costs extra the first time; returns milliseconds for each size that was timed."""
         ...
@@ -112,8 +116,11 @@ def open_session(path: Path, provider: str, *, max_batch_size: int, cuda_graphs:
         raise ModelError(f"{path} can't be loaded: {_first_line(error)}") from error
 
 
-def check_model(session: Session, path: Path, size: int, classes: int) -> None:
+def check_model(session: Session, path: Path, size: int, classes: int) -> tuple[int, int]:
     """Asks about one black image of `size` x `size` pixels.
+
+    Returns:
+        height and width of its evidence maps.
 
     Raises:
         ModelError: the model can't answer, or not with a probability for each of its classes.
@@ -122,9 +129,11 @@ def check_model(session: Session, path: Path, size: int, classes: int) -> None:
         probabilities, evidence = session.run(np.zeros((1, size, size), np.uint8), True)
     except Exception as error:
         raise ModelError(f"{path} can't be run on an image of {size} x {size}: {_first_line(error)}") from error
-    if probabilities.shape != (1, classes) or evidence.shape[:2] != (1, classes):
+    if probabilities.shape != (1, classes) or evidence.shape[:2] != (1, classes) or evidence.ndim != 4:
         shapes = f"{probabilities.shape} and {evidence.shape}"
         raise ModelError(f"{path} answers with arrays of {shapes}, but model.json names {classes} classes")
+    height, width = evidence.shape[2:]
+    return height, width
 
 
 def _first_line(error: Exception) -> str:
@@ -153,6 +162,9 @@ class CpuSession:
         chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
         rows = [self._session.run(outputs, {"image": chunk}) for chunk in chunks]
         return tuple(np.concatenate(column) for column in zip(*rows, strict=True))
+
+    def pad(self, size: int) -> int:
+        return size
 
     def warm(self, max_batch_size: int) -> dict[int, float]:
         sizes = [size for size in (1, 2, 4, 8, 16, 32, 64) if size <= max_batch_size]
@@ -227,12 +239,15 @@ class CudaSession:
 
     def run(self, images: Images, explain: bool = False) -> Rows:
         size = len(images)
-        bucket = self._buckets[next(limit for limit in self._buckets if limit >= size)]
+        bucket = self._buckets[self.pad(size)]
         bucket.staging[:size] = images
         bucket.image.update_inplace(bucket.staging)
         self._session.run_with_iobinding(bucket.binding, bucket.run_options)
         outputs = bucket.outputs if explain else bucket.outputs[:1]  # what nobody asked for stays on the device
         return tuple(output.numpy()[:size] for output in outputs)
+
+    def pad(self, size: int) -> int:
+        return next(limit for limit in self._buckets if limit >= size)
 
     def warm(self, max_batch_size: int) -> dict[int, float]:
         return {size: _time_ms(self.run, bucket.staging.copy()) for size, bucket in self._buckets.items()}
@@ -264,7 +279,7 @@ def _options(runtime: Any = ort) -> Any:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # an idle server costs no CPU
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what goes wrong is an exception, which we log ourselves, in our form
     return options
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn, TypeVar
@@ -17,11 +18,13 @@ from digitserve.v1 import recognizer_pb2 as pb
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from server.errors import RecognizerError
+from server.errors import InferenceFailed, NotReady, RecognizerError
 
 logger = logging.getLogger("digitserve.servicer")
 
 DETAILS_KEY = "grpc-status-details-bin"
+REQUEST_ID_KEY = "x-request-id"
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 Answering = TypeVar("Answering")
 Method = Callable[[Any, Any, Any], Awaitable[Answering]]
 
@@ -40,22 +43,40 @@ def answers_errors(method: Method[Answering]) -> Method[Answering]:
 
 
 async def abort(context: Any, error: Exception) -> NoReturn:
-    """Ends the call with the error's status."""
-    known = error if isinstance(error, RecognizerError) else hide(error)
-    await context.abort(grpc.StatusCode[known.code], known.message, _trailing_metadata(known))
+    """Ends the call with the error's status, and tells its request id in the trailing metadata."""
+    request_id = read_request_id(context)
+    known = to_known(error, request_id)
+    metadata = (*_trailing_metadata(known), (REQUEST_ID_KEY, request_id))
+    await context.abort(grpc.StatusCode[known.code], known.message, metadata)
     raise AssertionError("abort() returned") from error
 
 
-def hide(error: Exception) -> RecognizerError:
-    """Logs an unforeseen error under a request id, which is all that the caller is told."""
-    request_id = secrets.token_hex(8)
-    logger.error("request %s failed unexpectedly", request_id, exc_info=error)
+def read_request_id(context: Any) -> str:
+    """What the caller's metadata calls the request, as `x-request-id`; a new id where that is missing or not fit for a log."""
+    for key, value in context.invocation_metadata() or ():
+        if key == REQUEST_ID_KEY and isinstance(value, str) and REQUEST_ID.fullmatch(value):
+            return value
+    return secrets.token_hex(8)
+
+
+def to_known(error: Exception, request_id: str) -> RecognizerError:
+    """What the caller may be told. What is the server's own fault is logged under the request's id."""
+    if not isinstance(error, RecognizerError):
+        return hide(error, request_id)
+    if isinstance(error, InferenceFailed | NotReady):
+        logger.warning("request %s: %s", request_id, error.message, extra={"request_id": request_id})
+    return error
+
+
+def hide(error: Exception, request_id: str) -> RecognizerError:
+    """Logs an unforeseen error under the request's id, which is all that the caller is told."""
+    logger.error("request %s failed unexpectedly", request_id, exc_info=error, extra={"request_id": request_id})
     return RecognizerError(f"internal error; the server's log knows it as request {request_id}")
 
 
-def to_error(error: Exception) -> pb.Error:
-    """The same for one request of a stream, which must not end the others."""
-    known = error if isinstance(error, RecognizerError) else hide(error)
+def to_error(error: Exception, request_id: str) -> pb.Error:
+    """The same as abort() for one request of a stream, which must not end the others."""
+    known = to_known(error, request_id)
     return pb.Error(
         code=grpc.StatusCode[known.code].value[0],
         message=known.message,

@@ -15,12 +15,13 @@ import grpc
 import numpy as np
 from digitserve.v1.recognizer_pb2_grpc import RecognizerStub
 
-from server.app import make_server
+from server.app import OPEN_INFERENCE, SERVICE, make_server
 from server.batcher import Batcher, Limits, Run
 from server.config import Settings
 from server.health import HealthServicer
 from server.intake import Intake
 from server.job import Images, Rows
+from server.recorder import Recorder
 from server.repository import ModelCard, index_names
 from server.servicer import RecognizerServicer, Served
 
@@ -80,26 +81,38 @@ class InProcess:
     channel: grpc.aio.Channel
     batcher: Batcher
     servicer: RecognizerServicer
+    health: HealthServicer
+    recorder: Recorder | None = None
 
 
 @asynccontextmanager
-async def serving(run: Run = read_stamps, limits: Limits | None = None, *, batcher: Any = None) -> AsyncIterator[InProcess]:
+async def serving(
+    run: Run = read_stamps, limits: Limits | None = None, *, batcher: Any = None, metrics: bool = False
+) -> AsyncIterator[InProcess]:
     """Serves the model `run`; `batcher` may stand in for the real one."""
     settings = Settings(port=0)
     with ThreadPoolExecutor(4) as executor:
-        real = Batcher(run, limits or Limits(), executor)
-        models = {name: Served(card, batcher or real, "CPUExecutionProvider") for name, card in index_names([CARD]).items()}
+        limits = limits or Limits()
+        health = HealthServicer(SERVICE, OPEN_INFERENCE)
+        models: dict[str, Served] = {}
+        recorder = Recorder(models, health) if metrics else None
+        record = recorder.open_record(CARD, limits.max_batch_size, lambda size: size) if recorder else None
+        real = Batcher(run, limits, executor, recorder=record)
+        models |= dict.fromkeys(index_names([CARD]), Served(CARD, batcher or real, "CPUExecutionProvider", (7, 7)))
         intake = Intake(
             executor,
             max_pixels=settings.max_pixels,
             max_waiting=settings.max_decoding,
             max_waiting_bytes=settings.max_decoding_bytes,
+            note_framing=recorder.note_framing if recorder else None,
         )
         servicer = RecognizerServicer(models, intake, stream_window=settings.stream_window)
-        server = make_server(servicer, HealthServicer(), settings)
+        health.report([name for name in models if name], healthy=True)
+        server = make_server(servicer, health, settings, recorder)
         address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
         await server.start()
         async with grpc.aio.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
-            yield InProcess(address, RecognizerStub(channel), channel, real, servicer)  # type: ignore[no-untyped-call]
+            stub = RecognizerStub(channel)  # type: ignore[no-untyped-call]
+            yield InProcess(address, stub, channel, real, servicer, health, recorder)
         await server.stop(None)
         await real.close()

@@ -43,6 +43,17 @@ def test_the_batcher_knows_neither_grpc_nor_onnxruntime() -> None:
     assert not loaded_after("server.batcher") & {"grpc", "onnxruntime", "digitserve", "google"}
 
 
+def test_who_wants_no_metrics_does_not_load_them() -> None:
+    assert not loaded_after("server.__main__", "server.app") & {"prometheus_client"}
+    assert not loaded_after("server.metrics") & {"prometheus_client"}, "only what answers Prometheus knows its library"
+    assert "prometheus_client" in loaded_after("server.scrape"), "the check must look at the real thing"
+
+
+def test_only_who_records_and_who_starts_knows_the_recorder() -> None:
+    assert {name for name, imports in graph().items() if "recorder" in imports} == {"app", "metrics", "scrape"}
+    assert {name for name, imports in graph().items() if "scrape" in imports} == {"app"}
+
+
 def test_the_framing_routine_knows_neither_grpc_nor_onnxruntime() -> None:
     assert not loaded_after("server.preprocess", "server.decode") & {"grpc", "onnxruntime", "digitserve", "google"}
 

@@ -24,8 +24,8 @@ class SumModel:
         return (probabilities, evidence) if explain else (probabilities,)
 
 
-def write_graph(folder: Path, side: int = 8) -> Path:
-    """The same as model.onnx for images of `side` x `side`."""
+def write_graph(folder: Path, side: int = 8, brightest: int = 255) -> Path:
+    """The same as model.onnx for images of `side` x `side`; it fails on one with a pixel above `brightest`."""
     classes = SumModel.classes
     constants = [
         helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2]),
@@ -33,10 +33,15 @@ def write_graph(folder: Path, side: int = 8) -> Path:
         helper.make_tensor("zero", TensorProto.FLOAT, [1, classes, 1, 1], [0.0] * classes),
         helper.make_tensor("tall", TensorProto.INT64, [4], [1, 1, 2, 2]),
         helper.make_tensor("deep", TensorProto.INT64, [2], [2, 3]),
+        helper.make_tensor("table", TensorProto.FLOAT, [brightest + 1], [1.0] * (brightest + 1)),
     ]
     nodes = [
         helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceSum", ["pixels", "axes"], ["sum"], keepdims=0),
+        helper.make_node("ReduceSum", ["pixels", "axes"], ["sum_alone"], keepdims=0),
+        helper.make_node("ReduceMax", ["image", "axes"], ["level"], keepdims=0),
+        helper.make_node("Cast", ["level"], ["index"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "index"], ["factor"]),
+        helper.make_node("Mul", ["sum_alone", "factor"], ["sum"]),
         helper.make_node("Unsqueeze", ["sum", "one"], ["column"]),
         helper.make_node("Tile", ["column", "repeats"], ["probabilities"]),
         helper.make_node("Unsqueeze", ["probabilities", "deep"], ["cells"]),

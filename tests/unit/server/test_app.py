@@ -19,6 +19,8 @@ from server.config import Settings
 from server.errors import InferenceFailed, NotReady
 from server.health import NOT_SERVING, SERVING, HealthServicer
 from server.job import Images, Rows
+from server.recorder import ModelRecord
+from server.recorder import Recorder as NumberRecorder
 from server.repository import ModelCard, read_repository
 from server.servicer import Served
 from server.session import CPU, CUDA, ProviderError
@@ -37,6 +39,9 @@ class Session:
         if self.broken:
             raise RuntimeError("out of order")
         return SumModel.run(images, explain)
+
+    def pad(self, size: int) -> int:
+        return size
 
     def warm(self, max_batch_size: int) -> dict[int, float]:
         return {1: 0.1, 2: 0.2, 4: 0.4, 8: 0.8}
@@ -122,6 +127,24 @@ def test_a_model_that_fails_in_a_row_is_not_serving_until_it_answers_again(
         assert await statuses(health) == {SERVING}
 
     load(tmp_path, Settings(), test)
+
+
+def test_a_model_is_recorded_where_somebody_wants_metrics_and_nowhere_else(tmp_path: Path) -> None:
+    write_sums(tmp_path)
+    (card,) = read_repository(tmp_path)
+
+    async def run(recorder: NumberRecorder | None) -> Served:
+        executors = list[ThreadPoolExecutor]()
+        served = await app._load(card, CPU, Settings(), lambda healthy: None, executors, recorder)
+        await served.batcher.submit(np.full((3, 8, 8), 2, np.uint8))
+        for executor in executors:
+            executor.shutdown()
+        return served
+
+    assert asyncio.run(run(None)).batcher.recorder is None
+    record = asyncio.run(run(NumberRecorder({}, HealthServicer()))).batcher.recorder
+    assert isinstance(record, ModelRecord)
+    assert (sum(record.batch_sizes), record.batch_sizes[3], record.count_padding()) == (1, 1, 0)
 
 
 def play_cuda(monkeypatch: pytest.MonkeyPatch, error: Exception | None, opened: list[Path] | None = None) -> list[str]:
@@ -260,7 +283,7 @@ class Recorder:
 def drain(monkeypatch: pytest.MonkeyPatch, recorder: Recorder) -> list[str]:
     anything: Any = recorder
     served = Served(MODEL_CARD, anything, CPU)
-    ours = app.App(anything, anything, anything, {"": served, "digits": served}, [anything], "127.0.0.1:1")
+    ours = app.App(anything, anything, anything, {"": served, "digits": served}, [anything], "127.0.0.1:1", anything)
 
     async def run() -> None:
         with monkeypatch.context() as patch:
@@ -281,6 +304,7 @@ def test_draining_keeps_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
         "stop 7.0",
         "close",  # the one batcher, once
         "shutdown",
+        "close",  # the metrics, after all that they could tell of
     ]
 
 

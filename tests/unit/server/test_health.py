@@ -141,7 +141,9 @@ def test_the_whole_is_well_if_all_its_models_are() -> None:
     health = HealthServicer("digitserve.v1.Recognizer")
     health.report(["digits", "digits:2"], healthy=True)
     health.report(["digits:1"], healthy=True)
+    assert [health.is_serving(name) for name in ("", "digits", "nobody")] == [True, True, False]
     health.report(["digits:1"], healthy=False)
+    assert [health.is_serving(name) for name in ("", "digits:1", "digits")] == [False, False, True]
     health.report(["digits:2", "digits"], healthy=False)
     health.report(["digits:2", "digits"], healthy=True)
     assert health._statuses["digits"] == SERVING

@@ -51,6 +51,9 @@ class Context:
     def time_remaining(self) -> float | None:
         return 5.0
 
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return ()
+
     async def abort(self, code: grpc.StatusCode, message: str, metadata: object) -> None:
         self.code = code
         raise Aborted(message)

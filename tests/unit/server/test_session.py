@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from server import session
+from server.job import Images, Rows
 from server.session import CPU, CUDA, CpuSession, CudaSession, ModelError, ProviderError
 from tests.unit.server.graphs import SumModel, write_graph
 
@@ -136,11 +137,28 @@ def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
 def test_the_model_is_what_its_card_says(tmp_path: Path) -> None:
     path = write_graph(tmp_path)
     runner = CpuSession(path)
-    session.check_model(runner, path, 8, SumModel.classes)
+    assert session.check_model(runner, path, 8, SumModel.classes) == (2, 2), "the size of an evidence map"
     with pytest.raises(ModelError, match="can't be run on an image of 9 x 9"):
         session.check_model(runner, path, 9, SumModel.classes)
     with pytest.raises(ModelError, match="names 7 classes"):
         session.check_model(runner, path, 8, 7)
+
+
+def test_evidence_that_is_no_map_is_refused() -> None:
+    class Flat:
+        provider = CPU
+
+        def run(self, images: Images, explain: bool = False) -> Rows:
+            return np.zeros((1, 3), np.float32), np.zeros((1, 3), np.float32)
+
+        def warm(self, max_batch_size: int) -> dict[int, float]:
+            return {}
+
+        def pad(self, size: int) -> int:
+            return size
+
+    with pytest.raises(ModelError, match=r"arrays of \(1, 3\) and \(1, 3\), but model.json names 3 classes"):
+        session.check_model(Flat(), Path("model.onnx"), 8, 3)
 
 
 @pytest.mark.parametrize(
@@ -252,6 +270,12 @@ def test_cuda_pads_to_the_next_bucket_and_answers_row_by_row() -> None:
         assert len(evidence) == count
         assert len(runner.run(images[:count])) == 1  # the evidence stays on the device
     assert [size for size, _ in runtime.runs] == [6, 6, 4, 4, 1, 1, 6, 6, 2, 2]
+
+
+def test_a_session_says_as_how_many_images_it_computes_a_batch(tmp_path: Path) -> None:
+    cuda, cpu = open_cuda(Runtime()), CpuSession(write_graph(tmp_path))
+    assert [cuda.pad(size) for size in range(1, 7)] == [1, 2, 4, 4, 6, 6]
+    assert [cpu.pad(size) for size in range(1, 7)] == [1, 2, 3, 4, 5, 6]
 
 
 def test_cuda_never_searches_and_never_falls_back() -> None:
