@@ -75,7 +75,7 @@ def split_lines(block: Block) -> Iterator[Block]:
 BLOCKS = [block for page in PAGES for block in read_blocks(page)]
 EXAMPLES = [block for block in BLOCKS if block.kind == "python"]
 COMMANDS = [line for block in BLOCKS if block.kind == "sh" for line in split_lines(block)]
-SERVERS = [line for line in COMMANDS if line.text.startswith("make run") or " -m server" in line.text]
+SERVERS = [line for line in COMMANDS if re.search(r"^make run| -m server( |$)", line.text)]
 TRAININGS = [line for line in COMMANDS if line.text.startswith(("make train", "make export"))]
 INSTALLS = [line for line in COMMANDS if " -m pip " in line.text]
 OTHERS = [line for line in COMMANDS if line not in [*SERVERS, *TRAININGS, *INSTALLS]]
