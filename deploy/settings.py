@@ -50,6 +50,9 @@ def read_deployment(arguments: Sequence[str], environment: Mapping[str, str]) ->
         flag, variable = "--" + name.replace("_", "-"), ENVIRONMENT_PREFIX + name.upper()
         text = getattr(given, name)
         values[name] = (flag, text) if text is not None else (variable, environment.get(variable, default))
+    server = read_settings(rest, environment)
+    if server.tls_certificate:
+        raise SettingError("tls_certificate is for python -m server alone: the Envoy that is started with it speaks plain gRPC")
     return Deployment(
         page_host=values["page_host"][1],
         page_port=_parse_port(*values["page_port"]),
@@ -57,7 +60,7 @@ def read_deployment(arguments: Sequence[str], environment: Mapping[str, str]) ->
         origins=_parse_origins(*values["origins"]),
         admin_port=_parse_port(*values["admin_port"]),
         server_flags=tuple(rest),
-        server=read_settings(rest, environment),
+        server=server,
     )
 
 

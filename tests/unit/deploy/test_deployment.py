@@ -30,6 +30,7 @@ def test_origins_are_a_list() -> None:
         (["--origins", "*"], "--origins"),
         (["--origins", "https://a.example/path"], "--origins"),
         (["--nothing", "1"], "--nothing"),
+        (["--tls-certificate", "c", "--tls-key", "k"], "tls_certificate is for python -m server alone"),
         (["--page-por", "1"], "--page-por"),
     ],
 )
