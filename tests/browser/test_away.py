@@ -70,7 +70,7 @@ def test_a_server_that_is_overloaded_is_asked_again(open_page: OpenPage) -> None
 
     page.route(RECOGNIZE, refuse)
     draw_with_mouse(page, FOUR)
-    expect_state(page, "The server is busy. Your drawing waits its turn.")
+    expect_state(page, "The server is busy. This goes on by itself.")
     assert refused
     page.unroute(RECOGNIZE)
     expect_state(page, "")
@@ -86,3 +86,14 @@ def test_a_page_that_is_opened_while_the_server_is_away_says_so_and_wakes_up(fra
     frail_site.restart_server()
     expect_state(page, "")
     assert read_answer(page) == "7"
+
+
+def test_a_server_that_refuses_says_so_in_plain_words(open_page: OpenPage) -> None:
+    page, watch = open_page()
+    watch.forgive(LOST)
+    page.route(RECOGNIZE, lambda route: route.fulfill(status=403))
+    draw_with_mouse(page, FOUR)
+    sentence = page.locator("#draw-answer .sentence")
+    expect(sentence).to_have_text("No answer: the server does not accept this page (HTTP 403)")
+    page.locator("#language").click()
+    expect(sentence).to_contain_text("服务器不接受本页面的请求")

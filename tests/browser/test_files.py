@@ -1,17 +1,23 @@
-"""Image files: dropped, pasted and chosen; a table, a CSV file, and corrections that training takes."""
+"""Image files: dropped, pasted and chosen; a table of what is in them, and the same as a CSV file."""
 
 from __future__ import annotations
 
 import base64
 import csv
-import zipfile
+import io
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
 from playwright.sync_api import FilePayload, Page, expect
 
-from tests.browser.hands import draw_with_mouse, read_hand
-from tests.browser.states import open_view, picture_files, show_history, text_file
-from train.folder import read_folder
+from tests.browser.conftest import OpenPage
+from tests.browser.hands import connect, draw_with_mouse, read_hand
+from tests.browser.states import open_view, picture_files, text_file
+
+UPLINK_BYTES_PER_S = 500_000  # 4 Mbit/s
+LARGE_SIDE = 400
+PHONE = {"width": 320, "height": 700}
 
 # Files that the page makes for itself, as if they came from another window.
 HAND_OVER = """([kind, files]) => {
@@ -38,12 +44,40 @@ def read_table(page: Page) -> list[tuple[str, str, str]]:
     """(file, answer, note) of each row, once all are read."""
     expect(page.locator("#csv")).to_be_enabled()
     rows = [row.locator("td").all_inner_texts() for row in page.locator("#rows tr").all()]
-    return [(name, answer, note) for _, name, answer, _, note in rows]
+    lines = [[line for line in text.splitlines() if line] for _, text, *_ in rows]
+    return [(name, answer, "\n".join(notes)) for (name, *notes), (_, _, answer, _) in zip(lines, rows, strict=True)]
+
+
+def noise_file() -> FilePayload:
+    """A PNG that nothing makes smaller: half a megabyte."""
+    pixels = np.random.default_rng(0).integers(0, 256, (LARGE_SIDE, LARGE_SIDE, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return {"name": "large.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
+
+
+def empty_file() -> FilePayload:
+    return {"name": "empty.png", "mimeType": "image/png", "buffer": b""}
+
+
+def huge_file() -> FilePayload:
+    """More pixels than the server takes, in a few bytes."""
+    buffer = io.BytesIO()
+    Image.new("1", (5_000, 4_000), 1).save(buffer, "PNG")
+    return {"name": "a-picture-with-a-rather-long-name.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
 
 
 def test_dropped_files_are_read_wherever_they_fall(page: Page) -> None:
+    """And while they are held above the page, it says what it will do with them, whatever it shows."""
+    sheet = page.locator(".dropping")
+    expect(sheet).to_have_count(0)
     assert hand_over(page, "dragover", picture_files("5")), "the browser would open the file instead"
+    expect(sheet).to_have_text("Drop the pictures to have them read")
+    page.evaluate("document.body.dispatchEvent(new DragEvent('dragleave', { bubbles: true }))")
+    expect(sheet).to_have_count(0)
+    hand_over(page, "dragover", picture_files("5"))
     assert hand_over(page, "drop", picture_files("508"))
+    expect(sheet).to_have_count(0)
     expect(page.locator("#files")).to_be_visible()
     assert read_table(page) == [("5.png", "5", ""), ("0.png", "0", ""), ("8.png", "8", "")]
     expect(page.locator("#progress")).to_have_text("3 of 3 read")
@@ -67,7 +101,57 @@ def test_a_file_that_can_not_be_read_is_named_among_the_others(page: Page) -> No
     first, second, third = read_table(page)
     assert (first[:2], third[:2]) == (("1.png", "1"), ("2.png", "2"))
     assert second[:2] == ("notes.png", "")
-    assert second[2].startswith("can't be read: not a readable image file")
+    assert second[2].startswith("not a picture that can be read\nnot a readable image file: expected one of PNG")
+
+
+def test_why_a_file_was_not_read_is_told_on_a_phone_and_in_chinese(open_page: OpenPage) -> None:
+    """Below its name, in the reader's language, and the server's own words below that."""
+    page = open_page(locale="zh-CN", viewport=PHONE).page
+    open_view(page, "files")
+    page.locator("#chooser").set_input_files([*picture_files("1"), text_file(), empty_file(), huge_file()])
+    one, notes, empty, huge = read_table(page)
+    assert (one[1], one[2]) == ("1", "")
+    assert notes[2].startswith("不是能读取的图片\nnot a readable image file")
+    assert empty[2].startswith("文件是空的\n")
+    assert huge[2].startswith("图片的像素太多\n")
+    assert page.locator(".scroll").evaluate("table => table.scrollWidth - table.clientWidth") == 0, "its end is not seen"
+    heights = [row.bounding_box()["height"] for row in page.locator("thead tr, #rows tr").all()]  # type: ignore[index]
+    assert heights[0] < 45, "a heading is broken"
+    assert max(heights) < 130
+    page.locator("#language").click()
+    assert read_table(page)[2][2].startswith("the file is empty\n")
+
+
+def test_a_large_file_on_a_slow_line_is_sent_once_and_read(page: Page) -> None:
+    """It takes longer than an answer to a drawing may; only the page's clock goes faster here, not the line."""
+    page.clock.install()
+    open_view(page, "files")
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url) if request.url.endswith("/Recognize") else None)
+    with connect(page) as session:
+        line = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": UPLINK_BYTES_PER_S}
+        session.send("Network.emulateNetworkConditions", line)
+        with page.expect_request("**/Recognize"):
+            page.locator("#chooser").set_input_files(noise_file())
+        page.clock.fast_forward(20_000)
+        expect(page.locator("#state")).to_have_text("")
+        assert read_table(page)[0][0] == "large.png"
+    assert len(requests) == 1
+    expect(page.locator("#state")).to_have_text("")
+
+
+def test_a_file_that_takes_too_long_says_so_in_its_row(page: Page) -> None:
+    """And the server is not away: the other files are read."""
+    page.clock.install()
+    page.route("**/Recognize", lambda route: None, times=1)  # it never gets anywhere
+    open_view(page, "files")
+    with page.expect_request("**/Recognize"):
+        page.locator("#chooser").set_input_files(picture_files("12"))
+    page.clock.fast_forward(61_000)
+    late, two = sorted(read_table(page), key=lambda row: row[1])
+    assert late[2].startswith("sending it took too long\n")
+    assert two[1] in "12"
+    expect(page.locator("#state")).to_have_text("")
 
 
 def test_the_same_file_can_be_chosen_again_and_the_list_emptied(page: Page) -> None:
@@ -95,31 +179,6 @@ def test_the_table_goes_home_as_csv(page: Page, tmp_path: Path) -> None:
     assert seven["model"].startswith("digits:")
     assert (notes["file"], notes["answer"]) == ("notes.png", "")
     assert notes["error"]
-
-
-def test_corrections_are_a_folder_that_training_reads(page: Page, tmp_path: Path) -> None:
-    show_history(page, "7")
-    with page.expect_download() as download:
-        page.locator("#zip").click()
-    assert download.value.suggested_filename == "corrections-digits.zip"
-    download.value.save_as(tmp_path / "corrections.zip")
-    with zipfile.ZipFile(tmp_path / "corrections.zip") as archive:
-        assert archive.testzip() is None
-        archive.extractall(tmp_path)
-    collection = read_folder(tmp_path / "corrections-digits")
-    assert collection.class_names == ("9",)
-    assert tuple(collection.images.images.shape) == (1, 28, 28)
-    assert collection.images.labels.tolist() == [0]
-
-
-def test_the_history_survives_a_reload_and_is_forgotten_on_request(page: Page) -> None:
-    show_history(page, "27")
-    page.reload()
-    open_view(page, "history")
-    expect(page.locator("#cards > li")).to_have_count(2)
-    expect(page.locator("#corrected")).to_have_text("1 corrected")
-    page.locator("#forget").click()
-    expect(page.locator("#nothing")).to_be_visible()
 
 
 def test_another_model_reads_the_list_anew(page: Page) -> None:

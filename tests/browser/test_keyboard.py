@@ -112,4 +112,4 @@ def test_tab_reaches_the_other_views(page: Page) -> None:
     draw_one(page)
     expect(page.locator("#spoken")).to_contain_text("1, ")
     open_view(page, "history")
-    assert walk(page) == [*top, "tab-history", "forget", "SELECT"]
+    assert walk(page) == [*top, "tab-history", "forget", "SELECT", "plain remove"]

@@ -3,7 +3,8 @@
 import type { Model } from "digitserve";
 
 import { Asker } from "./ask.js";
-import { button, find } from "./dom.js";
+import { button, find, make } from "./dom.js";
+import { failureOf } from "./failure.js";
 import { onLanguage, say } from "./language.js";
 import { contextOf, PICTURE_SIDE } from "./pad.js";
 import { type Answer, Panel, spoken } from "./panel.js";
@@ -11,7 +12,7 @@ import { recognize } from "./server.js";
 import { greyOf } from "./sketch.js";
 import type { WordKey } from "./words.js";
 
-/** How much of the picture's shorter side the frame on the screen takes; .finder in page.css shows the same. */
+/** How much of the picture's shorter side the frame on the screen takes; .finder in draw.css shows the same. */
 const FRAME_SHARE = 0.76;
 
 const REFUSALS: Record<string, WordKey> = {
@@ -26,6 +27,7 @@ type Kept = (picture: ImageData, answer: Answer) => void;
 export class CameraView {
   readonly #video = find("video", HTMLVideoElement);
   readonly #still = button("still");
+  readonly #keptLink = make("button", "plain");
   readonly #panel = new Panel(find("camera-answer", HTMLElement), "waitingCamera");
   readonly #context: CanvasRenderingContext2D;
   readonly #asker: Asker<() => ImageData, Answer>;
@@ -38,8 +40,8 @@ export class CameraView {
   #sent: ImageData | undefined;
   #isStill = false;
 
-  /** `kept` is told of the pictures that the reader keeps. */
-  constructor(kept: Kept, announce: (text: string) => void) {
+  /** `kept` is told of the pictures that the reader keeps, `showKept` leads to where they are. */
+  constructor(kept: Kept, showKept: () => void, announce: (text: string) => void) {
     this.#kept = kept;
     this.#announce = announce;
     const canvas = document.createElement("canvas");
@@ -48,9 +50,13 @@ export class CameraView {
     this.#asker = new Asker({
       send: (take, signal) => this.#send(take, signal),
       hear: (answer) => this.#hear(answer),
-      fail: (error) => this.#panel.show({ failure: error instanceof Error ? error.message : String(error) }),
+      fail: (error) => this.#panel.show(failureOf(error)),
     });
-    this.#still.addEventListener("click", () => this.#toggleStill());
+    this.#still.addEventListener("click", () => (this.#isOver ? void this.start() : this.#toggleStill()));
+    this.#keptLink.type = "button";
+    this.#keptLink.hidden = true;
+    this.#keptLink.addEventListener("click", showKept);
+    this.#still.after(this.#keptLink);
     onLanguage(() => this.#translate());
   }
 
@@ -68,6 +74,7 @@ export class CameraView {
       // The reader may have gone elsewhere while the browser asked.
       if (start !== this.#start) return endStream(stream);
       this.#stream = stream;
+      for (const track of stream.getTracks()) track.addEventListener("ended", () => this.#lose(stream));
       this.#video.srcObject = stream;
       await this.#video.play();
       if (start === this.#start) this.#goLive();
@@ -84,15 +91,26 @@ export class CameraView {
     this.#stream = undefined;
     this.#video.srcObject = null;
     this.#isStill = false;
-    this.#still.disabled = true;
+    this.#keptLink.hidden = true;
     this.#panel.show(undefined);
     this.#translate();
   }
 
   #goLive(): void {
     this.#say(undefined);
-    this.#still.disabled = false;
     this.#watch(this.#start);
+  }
+
+  /** The camera has ended by itself. */
+  #lose(stream: MediaStream): void {
+    if (stream !== this.#stream) return;
+    this.stop();
+    this.#say("cameraEnded");
+  }
+
+  /** Whether there is no picture, and none to come by itself. */
+  get #isOver(): boolean {
+    return this.#state !== undefined && this.#state !== "cameraStarting";
   }
 
   /** Every new frame is a question; of those that come while one is on its way, the last is asked next. */
@@ -127,12 +145,15 @@ export class CameraView {
     this.#panel.show(answer);
     const character = answer.recognition.characters[0];
     if (!this.#isStill || this.#asker.isWaiting || !character) return;
-    this.#announce(spoken(character));
-    if (character.label) this.#kept(this.#sent!, answer);
+    this.#announce(character.label ? `${spoken(character)}. ${say("kept")}` : spoken(character));
+    if (!character.label) return;
+    this.#kept(this.#sent!, answer);
+    this.#keptLink.hidden = false;
   }
 
   #toggleStill(): void {
     this.#isStill = !this.#isStill;
+    this.#keptLink.hidden = true;
     this.#translate();
     if (this.#isStill) {
       this.#video.pause();
@@ -150,7 +171,9 @@ export class CameraView {
 
   #translate(): void {
     find("camera-state", HTMLElement).textContent = this.#state ? say(this.#state) : "";
-    this.#still.textContent = say(this.#isStill ? "live" : "still");
+    this.#still.disabled = !this.#isOver && !this.#stream;
+    this.#still.textContent = say(this.#isOver ? "again" : this.#isStill ? "live" : "still");
+    this.#keptLink.textContent = say("kept");
     this.#panel.translate();
   }
 }

@@ -4,6 +4,7 @@ import type { Character, Model } from "digitserve";
 
 import { Asker } from "./ask.js";
 import { button, find, setHidden } from "./dom.js";
+import { failureOf } from "./failure.js";
 import { drawWithKeys } from "./keyboard.js";
 import { onLanguage, say } from "./language.js";
 import { Pad } from "./pad.js";
@@ -30,7 +31,7 @@ export class DrawView {
   readonly #settled: Settled;
   readonly #announce: (text: string) => void;
   #model: Model | undefined;
-  #sent: ImageData | undefined;
+  #answered: ImageData | undefined;
   #answer: Answer | undefined;
   #settling: ReturnType<typeof setTimeout> | undefined;
 
@@ -79,20 +80,24 @@ export class DrawView {
   }
 
   #clear(): void {
+    // What is cleared was meant, though the pen has not rested long enough; what is undone was not.
+    if (!this.#pad.drawing.canRedo && !this.#asker.isAsking) this.#keep();
     this.#asker.forget();
     this.#place.ariaBusy = "false";
     this.#show(undefined);
   }
 
   async #send(take: () => Picture, signal: AbortSignal): Promise<Answer> {
-    let sketch: Sketch | undefined;
+    let [drawn, sketch]: [ImageData?, Sketch?] = [];
     const picture = () => {
-      this.#sent = take()();
-      sketch = sketchOf(this.#sent);
+      drawn = take()();
+      sketch = sketchOf(drawn);
       return sketch.image;
     };
     const options = { layout: "single", ink: "dark", explain: this.#isExplaining, signal } as const;
-    return placed(await recognize(picture, this.#model!, options), sketch!);
+    const answer = await recognize(picture, this.#model!, options);
+    this.#answered = drawn;
+    return placed(answer, sketch!);
   }
 
   #hear(answer: Answer): void {
@@ -105,7 +110,7 @@ export class DrawView {
   #fail(error: unknown): void {
     this.#answer = undefined;
     this.#place.ariaBusy = String(this.#asker.isWaiting);
-    this.#panel.show({ failure: error instanceof Error ? error.message : String(error) });
+    this.#panel.show(failureOf(error));
     this.#showReason();
   }
 
@@ -113,7 +118,11 @@ export class DrawView {
     const character = this.#character;
     if (this.#pad.isDrawing || !this.#answer || !character) return;
     this.#announce(spoken(character));
-    if (character.label) this.#settled(this.#sent!, this.#answer);
+    this.#keep();
+  }
+
+  #keep(): void {
+    if (this.#answer && this.#character?.label) this.#settled(this.#answered!, this.#answer);
   }
 
   get #character(): Character | undefined {

@@ -4,8 +4,9 @@ import type { Model, Recognition } from "digitserve";
 
 import { csv, type Cell } from "./csv.js";
 import { button, download, find, make } from "./dom.js";
+import { detailOf, reasonOf } from "./failure.js";
 import { onLanguage, percent, say } from "./language.js";
-import { recognize } from "./server.js";
+import { recognizeFile } from "./server.js";
 
 const AT_ONCE = 2;
 const HEAD = ["file", "answer", "probability", "unsure", "runner_up", "runner_up_probability", "model", "error"];
@@ -15,7 +16,7 @@ interface Entry {
   readonly row: HTMLTableRowElement;
   readonly url: string;
   recognition?: Recognition;
-  failure?: string;
+  failure?: unknown;
 }
 
 export class FilesView {
@@ -71,10 +72,10 @@ export class FilesView {
 
   async #read(entry: Entry, model: Model, signal: AbortSignal): Promise<void> {
     try {
-      entry.recognition = (await recognize(() => entry.file, model, { signal })).recognition;
+      entry.recognition = (await recognizeFile(entry.file, model, signal)).recognition;
     } catch (error) {
       if (signal.aborted) return;
-      entry.failure = error instanceof Error ? error.message : String(error);
+      entry.failure = error;
     }
     fillRow(entry);
   }
@@ -109,19 +110,21 @@ export class FilesView {
 
 /** Files that are dropped anywhere on the page, or pasted. */
 function takeDrops(add: (files: Iterable<File>) => void): void {
+  const sheet = make("p", "dropping");
   const hasFiles = (event: DragEvent) => event.dataTransfer?.types.includes("Files") ?? false;
   document.addEventListener("dragover", (event) => {
     if (!hasFiles(event)) return;
     event.preventDefault();
-    document.body.classList.add("dropping");
+    sheet.textContent = say("drop");
+    document.body.append(sheet);
   });
   document.addEventListener("dragleave", ({ relatedTarget }) => {
-    if (!relatedTarget) document.body.classList.remove("dropping"); // it has left the page
+    if (!relatedTarget) sheet.remove(); // it has left the page
   });
   document.addEventListener("drop", (event) => {
     if (!hasFiles(event)) return;
     event.preventDefault();
-    document.body.classList.remove("dropping");
+    sheet.remove();
     add(event.dataTransfer!.files);
   });
   document.addEventListener("paste", ({ clipboardData }) => {
@@ -135,8 +138,8 @@ function entryOf(file: File): Entry {
   image.src = url;
   image.alt = "";
   image.addEventListener("error", () => (image.hidden = true)); // its row says why
-  const row = make("tr", "", make("td", "", image), make("td", "name", file.name || say("pasted")));
-  row.append(make("td", "label"), make("td", "number"), make("td", "quiet"));
+  const row = make("tr", "", make("td", "", image), make("td", "name"), make("td", "label"), make("td", "number"));
+  fillName(row, file);
   return { file, row, url };
 }
 
@@ -144,14 +147,35 @@ function isDone({ recognition, failure }: Entry): boolean {
   return recognition !== undefined || failure !== undefined;
 }
 
-function fillRow({ row, recognition, failure }: Entry): void {
-  const [label, probability, note] = [row.cells[2]!, row.cells[3]!, row.cells[4]!];
+function fillRow(entry: Entry): void {
+  const { row, file, recognition, failure } = entry;
+  const [, name, label, probability] = [...row.cells];
   const character = recognition?.characters[0];
-  label.textContent = character?.label ?? "";
-  probability.textContent = character?.label ? percent(character.probability) : "";
-  if (failure !== undefined) note.textContent = `${say("noteFailed")}: ${failure}`;
-  else if (character && !character.label) note.textContent = say("noteBlank");
-  else if (character?.unsure) note.textContent = say("noteUnsure", { other: character.alternatives[1]?.label ?? "" });
+  label!.textContent = character?.label ?? "";
+  probability!.textContent = character?.label ? percent(character.probability) : "";
+  // Where there is no answer, its place is the reason's.
+  label!.hidden = probability!.hidden = failure !== undefined;
+  name!.colSpan = failure === undefined ? 1 : 3;
+  fillName(row, file, ...notesOf(entry));
+}
+
+/** The name, and below it what there is to say. */
+function fillName({ cells }: HTMLTableRowElement, file: File, ...notes: HTMLElement[]): void {
+  const name = make("p", "title", file.name || say("pasted"));
+  name.title = file.name; // which may be too long for its place
+  cells[1]!.replaceChildren(name, ...notes);
+}
+
+function notesOf({ recognition, failure }: Entry): HTMLElement[] {
+  const character = recognition?.characters[0];
+  if (failure !== undefined) {
+    const detail = make("p", "detail", detailOf(failure));
+    detail.lang = "en"; // the server speaks no other language
+    return [make("p", "note", say(reasonOf(failure))), detail];
+  }
+  if (character && !character.label) return [make("p", "note", say("noteBlank"))];
+  if (!character?.unsure) return [];
+  return [make("p", "note", say("noteUnsure", { other: character.alternatives[1]?.label ?? "" }))];
 }
 
 function cellsOf({ file, recognition, failure }: Entry): Cell[] {
@@ -159,5 +183,5 @@ function cellsOf({ file, recognition, failure }: Entry): Cell[] {
   const other = character?.alternatives[1];
   const model = recognition && `${recognition.model.name}:${recognition.model.version}`;
   const answer = [character?.label, character?.probability, character?.unsure];
-  return [file.name, ...answer, other?.label, other?.probability, model, failure];
+  return [file.name, ...answer, other?.label, other?.probability, model, failure === undefined ? undefined : detailOf(failure)];
 }

@@ -1,5 +1,8 @@
 // The view of what was read before, where wrong answers are put right and taken home for training.
 
+import type { Model } from "digitserve";
+
+import { Commands } from "./commands.js";
 import { button, download, find, make } from "./dom.js";
 import { onLanguage, percent, say } from "./language.js";
 import { contextOf } from "./pad.js";
@@ -7,38 +10,48 @@ import type { Answer } from "./panel.js";
 import {
   corrections,
   folderFor,
-  parseRecords,
   type PictureRecord,
   type Records,
-  withRecord,
+  withBack,
+  without,
+  withReading,
   withRight,
 } from "./records.js";
-import { remember, remembered } from "./store.js";
+import { Shelf } from "./shelf.js";
+import { Undo } from "./undo.js";
 import { zip } from "./zip.js";
 
 export class HistoryView {
+  readonly #view = find("history", HTMLElement);
   readonly #cards = find("cards", HTMLUListElement);
-  readonly #classNamesOf: (model: string) => readonly string[];
-  #records: Records = parseRecords(remembered("history"));
+  readonly #modelOf: (name: string) => Model | undefined;
+  readonly #shelf = new Shelf();
+  readonly #undo = new Undo();
+  readonly #commands: Commands;
+  /** Pictures that the reader took away: a drawing that still stands on the pad does not come back by itself. */
+  readonly #unwanted = new Set<string>();
   #current: number | undefined;
 
-  /** `classNamesOf` gives the labels that a model knows; none while it is unknown. */
-  constructor(classNamesOf: (model: string) => readonly string[]) {
-    this.#classNamesOf = classNamesOf;
+  /** `modelOf` gives a model by its name; none while it is unknown. */
+  constructor(modelOf: (name: string) => Model | undefined) {
+    this.#modelOf = modelOf;
+    this.#commands = new Commands(modelOf);
+    find("cards", HTMLElement).before(this.#undo.element);
+    this.#view.append(this.#commands.element);
     button("zip").addEventListener("click", () => this.#download());
-    button("forget").addEventListener("click", () => this.#change([]));
+    button("forget").addEventListener("click", () => this.#remove(this.#shelf.records));
+    this.#shelf.changed = () => this.show();
     onLanguage(() => this.show());
   }
 
   /** A drawing's answer: the drawing of before, if that only went on. */
   keep(picture: ImageData, answer: Answer): void {
-    this.#current ??= Date.now();
-    this.#add(this.#current, picture, answer);
+    this.#current = this.#add(picture, answer, this.#current);
   }
 
   /** A picture that stands for itself. */
   keepStill(picture: ImageData, answer: Answer): void {
-    this.#add(Date.now(), picture, answer);
+    this.#add(picture, answer);
   }
 
   /** The next drawing is another one. */
@@ -46,65 +59,87 @@ export class HistoryView {
     this.#current = undefined;
   }
 
+  /** Brings the view up to date; one that nobody sees waits. */
   show(): void {
-    const corrected = this.#records.filter(({ right }) => right !== undefined);
-    this.#cards.replaceChildren(...this.#records.map((record) => this.#card(record)));
-    find("nothing", HTMLElement).hidden = this.#records.length > 0;
+    if (this.#view.hidden) return;
+    const { records } = this.#shelf;
+    const corrected = records.filter(({ right }) => right !== undefined);
+    const focused = focusOf(this.#cards);
+    this.#cards.replaceChildren(...records.map((record) => this.#card(record)));
+    if (focused) this.#cards.querySelector<HTMLElement>(focused)?.focus();
+    find("nothing", HTMLElement).hidden = records.length > 0;
     find("corrected", HTMLElement).textContent = corrected.length ? say("corrected", { count: corrected.length }) : "";
-    const folder = folderFor(corrected[0]?.model ?? "digits");
-    find("history-hint", HTMLElement).textContent = say("historyHint", { folder });
+    find("history-hint", HTMLElement).textContent = say("historyHint");
+    this.#commands.show([...new Set(corrected.map(({ model }) => model))]);
+    this.#undo.translate();
     button("zip").disabled = !corrected.length;
-    button("forget").disabled = !this.#records.length;
+    button("forget").disabled = !records.length;
   }
 
-  #add(id: number, picture: ImageData, { recognition }: Answer): void {
+  #add(picture: ImageData, { recognition }: Answer, current?: number): number | undefined {
     const { label, probability, unsure } = recognition.characters[0]!;
-    const record = { id, png: pngOf(picture), label, probability, unsure, model: recognition.model.name };
-    this.#change(withRecord(this.#records, record));
+    const png = pngOf(picture);
+    if (this.#unwanted.has(png)) return current;
+    let id: number | undefined;
+    this.#shelf.change((records) => {
+      const added = withReading(records, { png, label, probability, unsure, model: recognition.model.name }, current);
+      id = added.id;
+      return added.records;
+    });
+    return id;
   }
 
-  #change(records: Records): void {
-    this.#records = records;
-    // Where the browser has no room for all, the oldest go.
-    while (!remember("history", JSON.stringify(this.#records)) && this.#records.length > 1) {
-      this.#records = this.#records.slice(0, -1);
-    }
-    this.show();
+  /** Takes records away, and offers to bring them back. */
+  #remove(removed: Records): void {
+    const pictures = removed.map(({ png }) => png);
+    const ids = removed.map(({ id }) => id);
+    for (const png of pictures) this.#unwanted.add(png);
+    this.#shelf.change((records) => without(records, ids));
+    this.#undo.offer(removed.length, () => {
+      for (const png of pictures) this.#unwanted.delete(png);
+      this.#shelf.change((records) => withBack(records, removed));
+    });
   }
 
   #card(record: PictureRecord): HTMLElement {
-    const { png, label, probability, unsure, model } = record;
+    const { id, png, label, probability, unsure, model } = record;
     const image = make("img");
     image.src = png;
     const text = say(unsure ? "cardUnsure" : "card", { label, percent: percent(probability), model });
     image.alt = text;
+    const remove = make("button", "plain remove", "×");
+    remove.type = "button";
+    remove.title = say("remove");
+    remove.ariaLabel = `${say("remove")}: ${text}`;
+    remove.dataset.id = String(id);
+    remove.addEventListener("click", () => this.#remove([record]));
     const right = make("label", "", make("span", "quiet", say("rightLabel")), this.#chooser(record));
-    return make("li", record.right ? "card corrected" : "card", image, make("p", "", text), right);
+    return make("li", record.right ? "card corrected" : "card", image, make("p", "", text), right, remove);
   }
 
   #chooser({ id, model, label, right = "" }: PictureRecord): HTMLSelectElement {
     const select = make("select");
-    const names = new Set([...this.#classNamesOf(model), label, ...(right ? [right] : [])]);
+    const names = new Set([...(this.#modelOf(model)?.classNames ?? []), label, ...(right ? [right] : [])]);
     select.append(new Option("–", ""), ...[...names].map((name) => new Option(name, name)));
     select.value = right;
-    select.addEventListener("change", () => {
-      this.#change(withRight(this.#records, id, select.value));
-      this.#focus(id);
-    });
+    select.addEventListener("change", () => this.#shelf.change((records) => withRight(records, id, select.value)));
     select.dataset.id = String(id);
     return select;
   }
 
-  /** The cards are made anew; the focus stays where it was. */
-  #focus(id: number): void {
-    this.#cards.querySelector<HTMLSelectElement>(`select[data-id="${id}"]`)?.focus();
-  }
-
   #download(): void {
-    for (const [model, entries] of corrections(this.#records)) {
+    for (const [model, entries] of corrections(this.#shelf.records)) {
       download(`${folderFor(model)}.zip`, new Blob([zip(entries)], { type: "application/zip" }));
     }
+    this.#commands.element.scrollIntoView({ block: "nearest" }); // what to do with it
   }
+}
+
+/** Where the focus is in the list, as a selector: the cards are made anew, and it stays there. */
+function focusOf(list: HTMLElement): string | undefined {
+  const focused = document.activeElement;
+  if (!(focused instanceof HTMLElement) || !list.contains(focused)) return undefined;
+  return `${focused.tagName}[data-id="${focused.dataset.id}"]`;
 }
 
 function pngOf(picture: ImageData): string {

@@ -9,6 +9,16 @@ const LONGEST_PAUSE_MS = 4_000;
 const PAUSE_GROWTH = 1.6;
 const BUSY_PAUSE_MS = 500;
 
+// A file may be large and the way up slow: half a line of 0.5 Mbit/s, as two are sent at once, and a minute besides.
+const FILE_TIMEOUT_MS = 60_000;
+const SLOWEST_BYTES_PER_MS = 32;
+const LONGEST_TIMEOUT_MS = 290_000; // Envoy lets no call take more than five minutes
+
+/** How long a file of so many bytes may take, in milliseconds. */
+export function timeoutFor(bytes: number): number {
+  return Math.min(FILE_TIMEOUT_MS + Math.ceil(bytes / SLOWEST_BYTES_PER_MS), LONGEST_TIMEOUT_MS);
+}
+
 /** What is outside: the network's word, and a call that any server answers. */
 export interface Surroundings {
   /** Whether the device has a network at all. */
@@ -38,8 +48,11 @@ export class Link {
     return this.#state;
   }
 
-  /** Makes a call until it is answered. Rejects with what repeating can't mend, and once the signal is aborted. */
-  async persist<T>(attempt: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+  /**
+   * Makes a call until it is answered. Rejects with what repeating can't mend, and once the signal is aborted. A call
+   * that `isLong` and runs out of time tells of itself, not of the server; of any other it means that nobody is there.
+   */
+  async persist<T>(attempt: () => Promise<T>, signal?: AbortSignal, isLong = false): Promise<T> {
     for (;;) {
       try {
         const answer = await attempt();
@@ -47,7 +60,7 @@ export class Link {
         return answer;
       } catch (error) {
         signal?.throwIfAborted();
-        const state = this.#stateAfter(error);
+        const state = this.#stateAfter(error, isLong);
         if (!state) throw error;
         this.#fell(state, error instanceof Overloaded ? (error.retryAfterMs ?? BUSY_PAUSE_MS) : undefined);
         await this.#recovery(signal);
@@ -55,9 +68,9 @@ export class Link {
     }
   }
 
-  #stateAfter(error: unknown): LinkState | undefined {
+  #stateAfter(error: unknown, isLong: boolean): LinkState | undefined {
     if (error instanceof Overloaded) return "busy";
-    const isAway = error instanceof Unavailable || error instanceof DeadlineExceeded;
+    const isAway = error instanceof Unavailable || (error instanceof DeadlineExceeded && !isLong);
     if (!isAway) return undefined;
     return this.#around.isOnline() ? "away" : "offline";
   }

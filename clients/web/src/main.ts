@@ -19,15 +19,13 @@ const announce = (text: string) => (spokenText.textContent = text);
 startLanguage();
 const tabs = new Tabs();
 const models = new Models();
-const history = new HistoryView((model) => models.classNamesOf(model));
+const history = new HistoryView((name) => models.named(name));
 const draw = new DrawView((picture, answer) => history.keep(picture, answer), () => history.endDrawing(), announce);
-const camera = new CameraView((picture, answer) => history.keepStill(picture, answer), announce);
+const camera = new CameraView((picture, answer) => history.keepStill(picture, answer), () => tabs.show("history"), announce);
 const files = new FilesView(() => tabs.show("files"));
 startTheme(() => draw.redraw());
 
 models.chosen = (model: Model) => {
-  // What was corrected belongs to the model that was wrong.
-  history.endDrawing();
   for (const view of [draw, camera, files]) view.setModel(model);
 };
 
@@ -59,6 +57,7 @@ surprises.modelGone = () => void updateModels();
 
 async function updateModels(): Promise<void> {
   models.set(await listModels());
+  history.show(); // what a picture may be, and how to train, are the models' to say
 }
 
 await updateModels();

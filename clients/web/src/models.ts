@@ -23,8 +23,9 @@ export class Models {
     return this.#models.find((model) => nameOf(model) === this.#select.value);
   }
 
-  classNamesOf(name: string): readonly string[] {
-    return this.#models.find((model) => model.name === name)?.classNames ?? [];
+  /** The one of that name, of whatever version; undefined until the server has been heard. */
+  named(name: string): Model | undefined {
+    return this.#models.find((model) => model.name === name);
   }
 
   /** What is served now. The choice stays if it is still there. */

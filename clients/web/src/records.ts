@@ -2,6 +2,7 @@
 
 import type { ZipEntry } from "./zip.js";
 
+/** As many are kept, and beyond them what was put right. */
 export const MOST_RECORDS = 48;
 
 /** One picture that was read. */
@@ -18,16 +19,58 @@ export interface PictureRecord {
   readonly right?: string;
 }
 
-/** Newest first. Each change gives a new list. */
+/** A picture and its answer, before it has a place among the others. */
+export type Reading = Omit<PictureRecord, "id" | "right">;
+
+/** Newest first, which is the greatest id. Each change gives a new list. */
 export type Records = readonly PictureRecord[];
 
-/** With a record added, or in place of the one of the same id: a drawing that went on. */
-export function withRecord(records: Records, record: PictureRecord): Records {
-  const all = [record, ...records.filter(({ id }) => id !== record.id)];
-  if (all.length <= MOST_RECORDS) return all;
-  // Of too many, the oldest goes that nobody has taken the trouble to put right.
-  const oldest = all.findLastIndex(({ right }) => right === undefined);
-  return all.filter((_, i) => i !== oldest);
+/** With a reading added, and the id that it has from now on. */
+export interface Added {
+  readonly records: Records;
+  readonly id: number;
+}
+
+/**
+ * With one more reading. It takes the place of `current`, a drawing that went on, and of the same picture that another
+ * model has read; what was put right stays as it is, whatever comes.
+ */
+export function withReading(records: Records, reading: Reading, current?: number): Added {
+  const same = records.find(({ png, model }) => png === reading.png && model === reading.model);
+  if (same?.right !== undefined) return { records, id: same.id };
+  const before = records.filter((each) => isReplacedBy(each, reading, current));
+  const id = before.find((each) => each.id === current)?.id ?? before[0]?.id ?? freshId(records);
+  const rest = records.filter((each) => !before.includes(each));
+  return { records: fewer(inOrder([{ id, ...reading }, ...rest]), MOST_RECORDS), id };
+}
+
+function isReplacedBy({ id, png, right }: PictureRecord, reading: Reading, current: number | undefined): boolean {
+  return right === undefined && (id === current || png === reading.png);
+}
+
+/** The time, by which records are in order; but no two are the same. */
+function freshId(records: Records): number {
+  return Math.max(Date.now(), ...records.map(({ id }) => id + 1));
+}
+
+function inOrder(records: Records): Records {
+  return [...records].sort((a, b) => b.id - a.id);
+}
+
+/** At most so many: the oldest go, but none that somebody has taken the trouble to put right. */
+export function fewer(records: Records, most: number): Records {
+  const oldest = records.findLastIndex(({ right }) => right === undefined);
+  if (records.length <= most || oldest < 0) return records;
+  return fewer(records.filter((_, i) => i !== oldest), most);
+}
+
+export function without(records: Records, ids: readonly number[]): Records {
+  return records.filter(({ id }) => !ids.includes(id));
+}
+
+/** With some that were taken away, each where it was. */
+export function withBack(records: Records, back: Records): Records {
+  return inOrder([...without(records, back.map(({ id }) => id)), ...back]);
 }
 
 /** With the right label of one of them; "" takes it back. */
@@ -43,7 +86,7 @@ export function withRight(records: Records, id: number, right: string): Records 
 export function parseRecords(text: string | null): Records {
   try {
     const records: unknown = JSON.parse(text ?? "[]");
-    return Array.isArray(records) ? records.filter(isRecord).slice(0, MOST_RECORDS) : [];
+    return Array.isArray(records) ? inOrder(records.filter(isRecord)) : [];
   } catch {
     return [];
   }

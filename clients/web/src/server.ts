@@ -3,7 +3,7 @@
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { DigitClient, type ImageInput, type Model, ModelNotFound, type RecognizeOptions } from "digitserve";
 
-import { Link } from "./link.js";
+import { Link, timeoutFor } from "./link.js";
 import { nameOf } from "./models.js";
 import type { Answer } from "./panel.js";
 
@@ -23,7 +23,15 @@ export const surprises = { modelGone: () => {} };
 
 export const listModels = (): Promise<Model[]> => link.persist(() => client.models());
 
-/** One picture's answer. `take` gives it anew for each attempt: what is newest then is sent. */
+/** A file's answer, which may take as long as the file takes to send. */
+export function recognizeFile(file: File, model: Model, signal: AbortSignal): Promise<Answer> {
+  return recognize(() => file, model, { signal, timeoutMs: timeoutFor(file.size) });
+}
+
+/**
+ * One picture's answer. `take` gives it anew for each attempt: what is newest then is sent. With a timeout of its own, it
+ * rejects when that is over.
+ */
 export async function recognize(
   take: () => ImageInput | Promise<ImageInput>,
   model: Model,
@@ -37,7 +45,7 @@ export async function recognize(
     return { recognition, roundTripMs: performance.now() - start };
   };
   try {
-    return await link.persist(attempt, options.signal);
+    return await link.persist(attempt, options.signal, options.timeoutMs !== undefined);
   } catch (error) {
     if (error instanceof ModelNotFound) surprises.modelGone();
     throw error;

@@ -17,3 +17,11 @@ export function remember(key: string, value: string): boolean {
     return false;
   }
 }
+
+/** Calls when another tab remembers something else. */
+export function onRemembered(key: string, changed: () => void): void {
+  addEventListener("storage", (event) => {
+    // All is forgotten at once where there is no key.
+    if (event.key === null || event.key === `digitserve.${key}`) changed();
+  });
+}

@@ -10,6 +10,9 @@ const LOCAL_HEADER = 0x04034b50;
 const CENTRAL_HEADER = 0x02014b50;
 const END_RECORD = 0x06054b50;
 const VERSION = 20;
+// Made on Unix, where names are UTF-8. unzip takes names from FAT, which is 0, for a code page's, whatever the flag says.
+const MADE_BY = (3 << 8) | VERSION;
+const PLAIN_FILE = 0o100644 * 0x1_0000; // Unix has the rights in the upper half
 const UTF8_NAMES = 0x0800;
 const STORED = 0;
 const FIRST_OF_1980 = 0x0021; // dates start there; the same pictures make the same archive
@@ -22,8 +25,8 @@ export function zip(entries: readonly ZipEntry[]): Uint8Array<ArrayBuffer> {
   for (const entry of entries) {
     const name = new TextEncoder().encode(entry.path);
     const about = describe(entry.bytes, name);
-    const place = [[2, 0], [2, 0], [2, 0], [4, 0], [4, offset]] as const;
-    directory.push(numbers([4, CENTRAL_HEADER], [2, VERSION], ...about, ...place), name);
+    const place = [[2, 0], [2, 0], [2, 0], [4, PLAIN_FILE], [4, offset]] as const;
+    directory.push(numbers([4, CENTRAL_HEADER], [2, MADE_BY], ...about, ...place), name);
     const header = numbers([4, LOCAL_HEADER], ...about);
     parts.push(header, name, entry.bytes);
     offset += header.length + name.length + entry.bytes.length;

@@ -3,13 +3,10 @@
 import { expect, test } from "vitest";
 
 import { csv } from "../src/csv.js";
-import { corrections, MOST_RECORDS, parseRecords, type PictureRecord, withRecord, withRight } from "../src/records.js";
+import { corrections } from "../src/records.js";
 import { crc32, zip } from "../src/zip.js";
+import { record } from "./record.js";
 
-const PNG = `data:image/png;base64,${btoa("picture")}`;
-const record = (id: number, rest: Partial<PictureRecord> = {}): PictureRecord => ({
-  id, png: PNG, label: "7", probability: 0.6, unsure: true, model: "digits", ...rest,
-});
 
 /** Reads an archive by its directory, as unzip does. */
 function unzip(archive: Uint8Array): Map<string, string> {
@@ -20,6 +17,8 @@ function unzip(archive: Uint8Array): Map<string, string> {
   let at = view.getUint32(end + 16, true);
   for (let i = 0; i < view.getUint16(end + 10, true); i += 1) {
     expect(view.getUint32(at, true)).toBe(0x02014b50);
+    expect(view.getUint8(at + 5), "names of another system than Unix are in a code page").toBe(3);
+    expect(view.getUint32(at + 38, true) >>> 16, "a file that nobody may read").toBe(0o100644);
     const nameLength = view.getUint16(at + 28, true);
     const start = view.getUint32(at + 42, true);
     const name = new TextDecoder().decode(archive.subarray(at + 46, at + 46 + nameLength));
@@ -60,31 +59,6 @@ test("corrections are numbered within their label, in a folder for each model", 
     ["hanzi", ["corrections-hanzi/9/1.png"]],
   ]);
   expect(new TextDecoder().decode(folders.get("hanzi")![0]!.bytes)).toBe("picture");
-});
-
-test("a drawing that goes on takes its own place, and the oldest go", () => {
-  const twice = withRecord(withRecord([], record(1)), record(1, { label: "9" }));
-  expect(twice.map(({ label }) => label)).toEqual(["9"]);
-  const many = Array.from({ length: MOST_RECORDS + 5 }, (_, id) => record(id)).reduce(withRecord, []);
-  expect(many).toHaveLength(MOST_RECORDS);
-  expect(many[0]!.id).toBe(MOST_RECORDS + 4);
-  const kept = withRecord(withRight(many, 5, "9"), record(1_000));
-  expect(kept).toHaveLength(MOST_RECORDS);
-  expect(kept.map(({ id }) => id)).toContain(5);
-  expect(kept.map(({ id }) => id)).not.toContain(6);
-});
-
-test("a right label is given and taken back", () => {
-  const right = withRight([record(1), record(2)], 2, "9");
-  expect(right.map((each) => each.right)).toEqual([undefined, "9"]);
-  expect(withRight(right, 2, "")).toEqual([record(1), record(2)]);
-});
-
-test("what was stored is read again, and nonsense is nothing", () => {
-  const records = [record(1), record(2, { right: "9" })];
-  expect(parseRecords(JSON.stringify(records))).toEqual(records);
-  expect(parseRecords(JSON.stringify([...records, { id: 3 }, null]))).toEqual(records);
-  for (const nonsense of [null, "", "{", "{}", "7"]) expect(parseRecords(nonsense)).toEqual([]);
 });
 
 test("a table quotes what needs it, and holds no formula", () => {

@@ -1,7 +1,7 @@
-import { InvalidImage, Overloaded, Unavailable } from "digitserve";
+import { DeadlineExceeded, InvalidImage, Overloaded, Unavailable } from "digitserve";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
-import { Link, type LinkState } from "../src/link.js";
+import { Link, type LinkState, timeoutFor } from "../src/link.js";
 
 const away = () => new Unavailable("UNAVAILABLE", "nobody there");
 
@@ -96,4 +96,26 @@ test("a device that goes offline says so before anybody asks", () => {
   const { link, world } = setUp();
   world.events.dispatchEvent(new Event("offline"));
   expect(link.state).toBe("offline");
+});
+
+test("a short call without an answer means that nobody is there; a long one speaks for itself alone", async () => {
+  const { link, states } = setUp();
+  const late = new DeadlineExceeded("DEADLINE_EXCEEDED", "no answer before the deadline");
+  await expect(link.persist(() => Promise.reject(late), undefined, true)).rejects.toBe(late);
+  expect(states).toEqual([]);
+  let calls = 0;
+  const answer = link.persist(async () => {
+    if ((calls += 1) === 1) throw late;
+    return "answer";
+  });
+  await vi.advanceTimersByTimeAsync(1_000);
+  await expect(answer).resolves.toBe("answer");
+  expect(states).toEqual(["away", "well"]);
+});
+
+test("a file has as long as a slow line needs for it", () => {
+  expect(timeoutFor(0)).toBe(60_000);
+  const sixMegabytesAt1MbitMs = (6_000_000 * 8) / 1_000;
+  expect(timeoutFor(6_000_000)).toBeGreaterThan(4 * sixMegabytesAt1MbitMs);
+  expect(timeoutFor(1e12)).toBeLessThan(300_000);
 });
