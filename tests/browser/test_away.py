@@ -83,9 +83,14 @@ def test_a_page_that_is_opened_while_the_server_is_away_says_so_and_wakes_up(fra
     watch.forgive(LOST)
     expect_state(page, "The server is away. This goes on by itself when it is back.")
     draw_with_mouse(page, SEVEN)
+    sentence = page.locator("#draw-answer .sentence")
+    expect(sentence).to_have_text("The answer comes when the server is back.")
+    assert_help_is_not_covered(page)
     frail_site.restart_server()
     expect_state(page, "")
     assert read_answer(page) == "7"
+    clear(page)
+    expect(sentence).to_have_text("The answer comes while you draw.")
 
 
 def test_a_server_that_refuses_says_so_in_plain_words(open_page: OpenPage) -> None:
@@ -97,3 +102,13 @@ def test_a_server_that_refuses_says_so_in_plain_words(open_page: OpenPage) -> No
     expect(sentence).to_have_text("No answer: the server does not accept this page (HTTP 403)")
     page.locator("#language").click()
     expect(sentence).to_contain_text("服务器不接受本页面的请求")
+
+
+def assert_help_is_not_covered(page: Page) -> None:
+    """Not even where it is unfolded in a low window."""
+    page.set_viewport_size({"width": 1280, "height": 720})
+    page.locator(".keys summary").click()
+    state, keys = (page.locator(name).bounding_box() for name in ("#state", "#keys"))
+    assert state
+    assert keys
+    assert state["x"] >= keys["x"] + keys["width"]

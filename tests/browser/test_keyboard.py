@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -85,21 +87,29 @@ def test_pen_eraser_width_and_why_have_keys(page: Page) -> None:
 
 def test_tab_reaches_every_control_and_the_focus_is_seen(page: Page) -> None:
     top = ["model", "language", "theme"]
-    assert walk(page) == [*top, "tab-draw", "pad", "pen", "eraser", "width", "why"], "undo, redo and clear have nothing to do"
+    assert walk(page) == [*top, "tab-draw", "pad", "pen", "width", "SUMMARY"], "the others have nothing to do"
     draw_one(page)
     press(page, "z")
-    assert walk(page) == [*top, "tab-draw", "pad", "pen", "eraser", "width", "redo", "why"]
+    assert walk(page) == [*top, "tab-draw", "pad", "pen", "width", "redo", "SUMMARY"]
     press(page, "y")
     page.locator("#pad").press("y")
-    assert walk(page) == [*top, "tab-draw", "pad", "pen", "eraser", "width", "undo", "clear", "why"]
+    assert walk(page) == [*top, "tab-draw", "pad", "pen", "eraser", "width", "undo", "clear", "SUMMARY", "why"]
 
 
-def test_arrows_go_from_tab_to_tab(page: Page) -> None:
+def test_arrows_home_and_end_go_from_tab_to_tab(page: Page) -> None:
     page.locator("#tab-draw").focus()
-    for name in ("camera", "files", "history", "draw"):
-        press(page, "ArrowRight")
+    forth = [("ArrowRight", name) for name in ("camera", "files", "history", "draw")]
+    for key, name in [*forth, ("End", "history"), ("Home", "draw"), ("ArrowLeft", "history")]:
+        press(page, key)
         expect(page.locator(f"#{name}")).to_be_visible()
         assert page.evaluate("document.activeElement.id") == f"tab-{name}"
+
+
+def test_the_help_about_keys_is_folded_away_and_still_read_aloud(page: Page) -> None:
+    expect(page.locator("#keys")).to_be_hidden()
+    expect(page.locator("#pad")).to_have_accessible_description(re.compile("arrows move the pen"))
+    page.locator(".keys summary").press("Enter")
+    expect(page.locator("#keys")).to_be_visible()
 
 
 def test_tab_reaches_the_other_views(page: Page) -> None:

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.answers import read_answer
 from tests.browser.conftest import OpenPage
 from tests.browser.hands import draw_with_finger, draw_with_mouse, read_hand
-from tests.browser.states import open_view, show_files, show_history
+from tests.browser.states import UNSURE, open_view, show_files, show_history
 
 PHONE = {"width": 390, "height": 844}
 WALL = {"width": 3840, "height": 2160}
@@ -34,6 +34,41 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(open_page: OpenPage) -> Non
         assert overflow(page) <= 0, view
 
 
+SIZES = [(320, 568), (375, 667), (390, 844), (568, 320), (768, 1024), (844, 390), (1000, 700)]
+# In each view and each language: by how much the page is too wide, and what of it stands outside or on something else.
+FIND_WIDE = """width => {
+    const box = name => document.querySelector(name).getBoundingClientRect();
+    const wrong = [];
+    for (const language of [0, 1]) {
+        for (const view of ["files", "history", "camera", "draw"]) {
+            document.getElementById("tab-" + view).click();
+            const where = `${document.documentElement.lang} ${view} ${width}`;
+            const { scrollWidth } = document.documentElement;
+            if (scrollWidth > width) wrong.push(`${where}: ${scrollWidth} wide`);
+        }
+        const side = box("#draw .side");
+        const edge = side.top < box("#pad").bottom ? side.left : width;
+        for (const each of document.querySelectorAll("#draw .tools > *, header *")) {
+            const { right } = each.getBoundingClientRect();
+            if (right > (each.closest(".tools") ? edge : width)) wrong.push(`${width}: ${each.id} ends at ${right}`);
+        }
+        document.getElementById("language").click();
+    }
+    return wrong;
+}"""
+
+
+def test_nothing_is_too_wide_on_any_screen_in_any_view_and_language(open_page: OpenPage) -> None:
+    page = open_page(viewport=PHONE, has_touch=True, is_mobile=True).page
+    draw_with_finger(page, UNSURE)
+    read_answer(page)
+    page.locator("#why").click()
+    page.locator("#model").select_option("hanzi:1")
+    for width, height in SIZES:
+        page.set_viewport_size({"width": width, "height": height})
+        assert page.evaluate(FIND_WIDE, width) == []
+
+
 def test_on_a_phone_pad_and_answer_are_seen_together(open_page: OpenPage) -> None:
     page = open_page(viewport=PHONE, has_touch=True, is_mobile=True, device_scale_factor=3).page
     draw_with_finger(page, TWO)
@@ -52,6 +87,7 @@ def test_on_a_wall_the_page_grows(open_page: OpenPage) -> None:
     box = page.locator("#pad").bounding_box()
     assert box
     assert box["height"] > WALL["height"] / 2
+    assert page.evaluate("document.body.offsetWidth") > 0.65 * WALL["width"]
     assert page.locator("#pad").evaluate("pad => pad.width") == pytest.approx(box["width"], abs=2), "its lines are coarse"
     assert overflow(page) <= 0
 
@@ -83,9 +119,48 @@ def test_dark_follows_the_device_until_it_is_chosen(open_page: OpenPage) -> None
     page.emulate_media(color_scheme="light")
     light = page.evaluate(paper)
     assert dark != light
-    for expected in (light, dark, light):  # light, dark, and the device's own again
+    for expected, name in [(light, "Light"), (dark, "Dark"), (light, "Auto")]:  # at last the device's own again
         page.locator("#theme").click()
         assert page.evaluate(paper) == expected
+        expect(page.locator("#theme")).to_have_accessible_name(f"Colours: {name}")
+        expect(page.locator("#theme use")).to_have_attribute("href", f"#i-{name.lower()}")
+
+
+def test_forced_colours_show_the_bars_the_tab_and_the_tool(open_page: OpenPage) -> None:
+    page = open_page(forced_colors="active").page
+    draw_with_mouse(page, TWO)
+    assert read_answer(page) == "2"
+
+    def style(name: str, property: str) -> str:
+        return str(page.locator(name).first.evaluate("(each, property) => getComputedStyle(each)[property]", property))
+
+    assert style(".track", "borderTopWidth") == "1px"
+    assert len({style(name, "backgroundColor") for name in (".best .fill", "li:not(.best) .fill", ".track")}) == 3
+    assert style("#tab-draw", "borderBottomColor") != style("#tab-files", "borderBottomColor")
+    assert style("#pen", "backgroundColor") != style("#eraser", "backgroundColor")
+
+
+def test_what_cannot_be_pressed_looks_like_it(page: Page) -> None:
+    open_view(page, "history")
+    [disabled, enabled] = (
+        page.locator(name).evaluate("each => [getComputedStyle(each).color, getComputedStyle(each).opacity]")
+        for name in ("#zip", "#language")
+    )
+    assert disabled[0] != enabled[0]
+    assert float(disabled[1]) < float(enabled[1])
+
+
+def test_models_have_names_and_keep_their_ids(page: Page) -> None:
+    model = page.locator("#model")
+    names = {"digits": "Digits", "digits-large": "Digits, careful", "hanzi": "Chinese numerals", "letters": "Letters"}
+    for option in model.locator("option").all():
+        name = str(option.get_attribute("value")).partition(":")[0]
+        expect(option).to_have_text(names[name])
+        expect(option).to_have_attribute("title", f"{name}:1")
+    model.select_option("hanzi:1")
+    expect(model).to_have_accessible_description("hanzi:1")
+    page.locator("#language").click()
+    expect(model.locator("option:checked")).to_have_text("中文数字")
 
 
 def test_ink_changes_its_colour_with_the_page(page: Page) -> None:

@@ -1,9 +1,10 @@
 // One bar for each class of the model, in the model's own order, so that each stays in its place while it moves.
 
 import { make, setText } from "./dom.js";
-import { percent } from "./language.js";
+import { tenths } from "./language.js";
 
 const TWO_COLUMNS_FROM = 16;
+const LEAST_SHOWN = 0.0005; // less would read as nothing, and ten nothings hide what there is
 
 interface Bar {
   readonly row: HTMLElement;
@@ -36,7 +37,7 @@ export class Bars {
       const share = probabilities.get(name) ?? 0;
       const transform = `scaleX(${share.toFixed(4)})`;
       if (fill.style.transform !== transform) fill.style.transform = transform;
-      setText(number, probabilities.size ? percent(share) : "");
+      setText(number, share >= LEAST_SHOWN ? tenths(share) : "");
       row.classList.toggle("best", name === best);
     }
   }

@@ -3,18 +3,28 @@
 import type { Character, Model } from "digitserve";
 
 import { Asker } from "./ask.js";
-import { button, find, setHidden } from "./dom.js";
+import { button, find, setHidden, setText } from "./dom.js";
 import { failureOf } from "./failure.js";
 import { drawWithKeys } from "./keyboard.js";
 import { onLanguage, say } from "./language.js";
+import type { LinkState } from "./link.js";
 import { Pad } from "./pad.js";
 import { type Answer, Panel, spoken } from "./panel.js";
 import { showFrame, showMap } from "./reason.js";
 import { recognize } from "./server.js";
 import { type Sketch, sketchOf } from "./sketch.js";
 import { Tools } from "./tools.js";
+import type { WordKey } from "./words.js";
 
 const SETTLED_AFTER_MS = 700;
+
+/** What is said before the first answer. */
+const WAITING: Record<LinkState, WordKey> = {
+  well: "waiting",
+  busy: "waiting",
+  away: "waitingAway",
+  offline: "waitingOffline",
+};
 
 type Picture = () => ImageData;
 
@@ -23,7 +33,7 @@ export type Settled = (picture: ImageData, answer: Answer) => void;
 
 export class DrawView {
   readonly #pad = new Pad(find("pad", HTMLCanvasElement));
-  readonly #tools = new Tools(this.#pad, () => this.#toggleWhy());
+  readonly #tools = new Tools(this.#pad, () => this.#toggleWhy(), () => this.#invite());
   readonly #place = find("draw-answer", HTMLElement);
   readonly #panel = new Panel(this.#place, "waiting");
   readonly #map = find("map", HTMLCanvasElement);
@@ -34,6 +44,7 @@ export class DrawView {
   #answered: ImageData | undefined;
   #answer: Answer | undefined;
   #settling: ReturnType<typeof setTimeout> | undefined;
+  #isExplaining = false;
 
   /** `settled` is told of each drawing's answer, `announce` says a text aloud, `cleared` is told of an empty pad. */
   constructor(settled: Settled, cleared: () => void, announce: (text: string) => void) {
@@ -46,9 +57,12 @@ export class DrawView {
     });
     this.#pad.changed = () => {
       this.#change();
-      if (!this.#pad.drawing.strokes.length) cleared();
+      if (this.#pad.isBlank) cleared();
     };
     drawWithKeys(this.#pad, find("cursor", HTMLElement), (news) => announce(say(news)));
+    this.#panel.verdict.append(button("why"));
+    this.#panel.verdict.after(find("reason", HTMLElement));
+    button("why").hidden = false;
     button("why").addEventListener("click", () => this.#toggleWhy());
     new ResizeObserver(() => this.#showReason()).observe(this.#map);
     onLanguage(() => this.#translate());
@@ -60,6 +74,11 @@ export class DrawView {
     this.#change();
   }
 
+  /** How the way to the server stands: without one, no answer comes while somebody draws. */
+  setLink(state: LinkState): void {
+    this.#panel.setWaiting(WAITING[state]);
+  }
+
   /** After a change of colours. */
   redraw(): void {
     this.#pad.redraw();
@@ -68,10 +87,18 @@ export class DrawView {
   #change(): void {
     clearTimeout(this.#settling);
     this.#tools.show();
-    const isEmpty = this.#pad.drawing.strokes.length === 0;
-    setHidden(find("invitation", HTMLElement), !isEmpty);
-    if (isEmpty) this.#clear();
+    const { isBlank } = this.#pad;
+    this.#invite();
+    this.#showWhy();
+    if (isBlank) this.#clear();
     else if (this.#model) this.#ask();
+  }
+
+  /** To draw, on clean paper. */
+  #invite(): void {
+    const invitation = find("invitation", HTMLElement);
+    setHidden(invitation, !this.#pad.isBlank);
+    setText(invitation, say(this.#pad.erases ? "erased" : "invitation"));
   }
 
   #ask(): void {
@@ -136,31 +163,38 @@ export class DrawView {
   }
 
   #toggleWhy(): void {
-    const isOn = !this.#isExplaining;
-    button("why").ariaPressed = String(isOn);
-    find("reason", HTMLElement).hidden = !isOn;
+    if (!this.#isExplaining && this.#pad.isBlank) return this.#announce(say("whyEmpty"));
+    this.#isExplaining = !this.#isExplaining;
+    this.#showWhy();
     this.#showReason();
     // The answer that is shown has come without its reasons.
-    if (isOn && this.#answer && this.#model) this.#ask();
+    if (this.#isExplaining && this.#answer && this.#model) this.#ask();
   }
 
-  get #isExplaining(): boolean {
-    return button("why").ariaPressed === "true";
+  #showWhy(): void {
+    const why = button("why");
+    why.disabled = this.#pad.isBlank && !this.#isExplaining;
+    why.title = why.disabled ? say("whyEmpty") : "";
+    setText(why, say(this.#isExplaining ? "whyHide" : "why"));
   }
 
   #showReason(): void {
     setHidden(this.#map, !this.#isExplaining);
+    setHidden(find("reason", HTMLElement), !this.#isExplaining);
     if (!this.#isExplaining) return;
     const character = this.#character;
+    const label = character?.label;
     showMap(this.#map, character ?? {});
     showFrame(find("frame", HTMLCanvasElement), character?.evidence);
-    const label = character?.label || "…";
-    find("for", HTMLElement).textContent = say("speaksFor", { label });
-    find("against", HTMLElement).textContent = say("speaksAgainst", { label });
+    setText(find("seen", HTMLElement), say(this.#pad.isBlank ? "whyEmpty" : "frameCaption"));
+    setText(find("for", HTMLElement), label ? say("speaksFor", { label }) : "");
+    setText(find("against", HTMLElement), label ? say("speaksAgainst", { label }) : "");
   }
 
   #translate(): void {
     this.#panel.translate();
+    this.#invite();
+    this.#showWhy();
     this.#showReason();
   }
 }

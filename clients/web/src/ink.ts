@@ -1,7 +1,7 @@
 // Strokes on a canvas: curves through the middles between the points, so that no corner shows where the pen was
 // sampled.
 
-import { PAD_UNITS, type Point, type Stroke } from "./strokes.js";
+import { isDot, PAD_UNITS, type Point, type Stroke } from "./strokes.js";
 
 export class Ink {
   colour = "#000";
@@ -30,7 +30,8 @@ export class Ink {
   draw(stroke: Stroke, from = 0): void {
     this.#prepare(stroke);
     const { points, width } = stroke;
-    if (points.length === 1) this.#line(points[0]!, points[0]!, width);
+    // A line that goes nowhere is none at all: a tap is a dot, and stays one while the pen does not move.
+    if (from === 0 && isDot(stroke)) this.#dot(points[0]!, width);
     for (let i = Math.max(1, from); i < points.length; i += 1) {
       this.#curve(points[i - 2] ?? points[i - 1]!, points[i - 1]!, points[i]!, width);
     }
@@ -47,7 +48,7 @@ export class Ink {
     context.lineCap = "round";
     context.lineJoin = "round";
     context.globalCompositeOperation = erases && !this.#paper ? "destination-out" : "source-over";
-    context.strokeStyle = erases ? (this.#paper ?? "#000") : this.colour;
+    context.strokeStyle = context.fillStyle = erases ? (this.#paper ?? "#000") : this.colour;
   }
 
   #curve(before: Point, corner: Point, after: Point, width: number): void {
@@ -77,6 +78,12 @@ export class Ink {
       context.moveTo(start.x, start.y);
       context.lineTo(end.x, end.y);
     });
+  }
+
+  #dot({ x, y, thickness }: Point, width: number): void {
+    this.#context.beginPath();
+    this.#context.arc(x, y, (thickness * width) / 2, 0, 2 * Math.PI);
+    this.#context.fill();
   }
 
   #stroke(width: number, path: (context: CanvasRenderingContext2D) => void): void {

@@ -13,7 +13,7 @@ const DIRECTIONS: Record<string, readonly [number, number]> = {
 };
 
 /** What the pen has come to do: said aloud, since the cursor can't be heard. */
-export type PenNews = "penDown" | "penUp";
+export type PenNews = "penDown" | "penUp" | "erased";
 
 /** Listens on the pad's canvas while that has the focus. `cursor` shows where the pen is. */
 export function drawWithKeys(pad: Pad, cursor: HTMLElement, say: (news: PenNews) => void): void {
@@ -38,7 +38,8 @@ export function drawWithKeys(pad: Pad, cursor: HTMLElement, say: (news: PenNews)
   const togglePen = () => {
     if (pad.isDrawing) pad.end();
     else pad.begin({ x, y, thickness: 1 });
-    say(pad.isDrawing ? "penDown" : "penUp");
+    if (pad.erases && pad.isBlank) say("erased");
+    else say(pad.isDrawing ? "penDown" : "penUp");
     show();
   };
 

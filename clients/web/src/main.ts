@@ -44,6 +44,7 @@ document.addEventListener("visibilitychange", () => {
 
 const showState = () => {
   find("state", HTMLElement).textContent = link.state === "well" ? "" : say(link.state);
+  draw.setLink(link.state);
 };
 let wasAway = false;
 link.changed = (state) => {

@@ -3,7 +3,17 @@
 import type { Model } from "digitserve";
 
 import { find } from "./dom.js";
+import { onLanguage, say } from "./language.js";
 import { remember, remembered } from "./store.js";
+import type { WordKey } from "./words.js";
+
+/** The models that have a name in the reader's language. Others have their own. */
+const TITLES: ReadonlyMap<string, WordKey> = new Map([
+  ["digits", "modelDigits"],
+  ["digits-large", "modelDigitsLarge"],
+  ["hanzi", "modelHanzi"],
+  ["letters", "modelLetters"],
+]);
 
 export class Models {
   /** Called with the model that answers from now on. */
@@ -14,8 +24,10 @@ export class Models {
   constructor() {
     this.#select.addEventListener("change", () => {
       remember("model", this.#select.value);
+      this.#show();
       this.chosen(this.current!);
     });
+    onLanguage(() => this.#show());
   }
 
   /** Undefined until the server has been heard. */
@@ -33,7 +45,7 @@ export class Models {
     const before = this.current;
     const wanted = this.#select.value || remembered("model") || "digits";
     this.#models = [...models].sort((a, b) => Number(b.name === "digits") - Number(a.name === "digits"));
-    this.#select.replaceChildren(...this.#models.map((model) => new Option(this.#titleOf(model), nameOf(model))));
+    this.#select.replaceChildren(...this.#models.map((model) => new Option("", nameOf(model))));
     const found =
       this.#models.find((model) => nameOf(model) === wanted) ??
       this.#models.find(({ name }) => name === wanted.split(":")[0]) ??
@@ -41,14 +53,32 @@ export class Models {
     this.#select.disabled = !found;
     if (!found) return;
     this.#select.value = nameOf(found);
+    this.#show();
     if (!before || nameOf(before) !== nameOf(found)) this.chosen(found);
   }
 
-  /** The version only where there are several. */
-  #titleOf(model: Model): string {
-    const isAlone = this.#models.filter(({ name }) => name === model.name).length === 1;
-    return isAlone ? model.name : nameOf(model);
+  /** In the reader's language. What the server calls them stays to be found: it is what programs ask for. */
+  #show(): void {
+    for (const [i, model] of this.#models.entries()) {
+      const option = this.#select.options[i]!;
+      option.text = this.#titleOf(model);
+      option.title = nameOf(model);
+    }
+    this.#select.title = this.#select.value;
+    this.#select.setAttribute("aria-description", this.#select.value);
   }
+
+  /** The version only where there are several. */
+  #titleOf({ name, version }: Model): string {
+    const isAlone = this.#models.filter((model) => model.name === name).length === 1;
+    return isAlone ? titleOf(name) : say("modelVersion", { model: titleOf(name), version });
+  }
+}
+
+/** What people call the model of that name; its own name where nobody has given it another. */
+export function titleOf(name: string): string {
+  const key = TITLES.get(name);
+  return key ? say(key) : name;
 }
 
 /** As the server takes it. */

@@ -1,7 +1,8 @@
 // The drawing pad: pen, touch and mouse on a canvas, and a small copy of the drawing for the server.
 
 import { Ink } from "./ink.js";
-import { Drawing, PAD_UNITS, type Point, type Stroke } from "./strokes.js";
+import { hasInk } from "./sketch.js";
+import { Drawing, isDot, PAD_UNITS, type Point, type Stroke } from "./strokes.js";
 
 /**
  * The side of the picture that is read and kept, in pixels. The network sees 28: what is drawn over a quarter of the pad
@@ -27,7 +28,8 @@ export class Pad {
   readonly #small: CanvasRenderingContext2D;
   readonly #picture: Ink;
   #stroke: Stroke | undefined;
-  #pointer: number | undefined;
+  #pointer: PointerEvent | undefined;
+  #isBlank = true;
 
   constructor(canvas: HTMLCanvasElement) {
     this.canvas = canvas;
@@ -45,6 +47,11 @@ export class Pad {
     return this.#stroke !== undefined;
   }
 
+  /** Whether nothing is left to see: nothing was drawn, or all of it was erased. */
+  get isBlank(): boolean {
+    return this.#isBlank;
+  }
+
   /** What is to be recognized: black on white. */
   picture(): ImageData {
     return this.#small.getImageData(0, 0, PICTURE_SIDE, PICTURE_SIDE);
@@ -59,7 +66,9 @@ export class Pad {
     this.#picture.redraw(this.drawing.strokes);
   }
 
+  /** Puts the pen down, or the eraser if there is anything to erase. */
   begin(point: Point, erases = this.erases): void {
+    if (erases && this.#isBlank) return;
     this.#stroke = { points: [point], width: this.width * (erases ? ERASER_FACTOR : 1), erases };
     this.drawing.add(this.#stroke);
     this.#show(0);
@@ -73,9 +82,9 @@ export class Pad {
   }
 
   end(): void {
-    if (!this.#stroke) return;
+    const wasDrawing = this.isDrawing;
     this.#lift();
-    this.#refresh();
+    if (wasDrawing) this.#refresh();
   }
 
   undo(): void {
@@ -101,12 +110,20 @@ export class Pad {
 
   #refresh(): void {
     this.redraw();
-    this.changed();
+    this.#change();
   }
 
   #show(from: number): void {
-    this.#screen.draw(this.#stroke!, from);
-    this.#picture.draw(this.#stroke!, from);
+    const stroke = this.#stroke!;
+    // A line on top of the dot that it began as would be darker there than the same line drawn at once.
+    if (from > 0 && isDot(stroke, from)) this.redraw();
+    else for (const ink of [this.#screen, this.#picture]) ink.draw(stroke, from);
+    this.#change();
+  }
+
+  #change(): void {
+    const last = this.drawing.strokes.at(-1);
+    this.#isBlank = !last || (last.erases && !hasInk(this.picture()));
     this.changed();
   }
 
@@ -115,20 +132,32 @@ export class Pad {
     canvas.addEventListener("pointerdown", (event) => this.#down(event));
     canvas.addEventListener(MOVES, (event) => {
       const move = event as PointerEvent;
-      if (move.pointerId === this.#pointer) this.move(this.#pointsOf(move));
+      if (this.#isDrawnBy(move)) this.move(this.#pointsOf(move));
     });
     for (const kind of ["pointerup", "pointercancel", "lostpointercapture"] as const) {
-      canvas.addEventListener(kind, (event) => event.pointerId === this.#pointer && this.end());
+      canvas.addEventListener(kind, (event) => this.#isDrawnBy(event) && this.end());
     }
   }
 
-  /** One pointer draws; a second finger, or the palm beside the pen, does nothing. */
+  #isDrawnBy({ pointerId }: PointerEvent): boolean {
+    return pointerId === this.#pointer?.pointerId;
+  }
+
+  /** One pointer draws; a second finger does nothing. But a touch before the pen was the palm. */
   #down(event: PointerEvent): void {
-    if (this.#pointer !== undefined || (event.pointerType === "mouse" && event.button !== 0)) return;
+    if (event.pointerType === "mouse" && event.button !== 0) return;
+    if (this.#pointer?.pointerType === "touch" && event.pointerType === "pen") this.#takeBack();
+    if (this.#pointer) return;
     this.end(); // what the keys have begun
-    this.#pointer = event.pointerId;
+    this.#pointer = event;
     this.canvas.setPointerCapture(event.pointerId);
     this.begin(this.#pointOf(event), this.erases || (event.buttons & PEN_ERASER_BUTTON) !== 0);
+  }
+
+  /** The stroke so far was none. */
+  #takeBack(): void {
+    if (this.isDrawing) this.drawing.withdraw();
+    this.end();
   }
 
   /** Everything that the pen did since the last frame, not only where it is now. */

@@ -13,9 +13,15 @@ export interface Answer {
   readonly roundTripMs: number;
 }
 
+/** From here on an answer is called sure. Below, it is only the likeliest: letters and digits look alike at times. */
+const SURE_FROM = 0.8;
+
 export class Panel {
-  readonly #waitingKey: WordKey;
+  /** The row with the character and the sentence. */
+  readonly verdict: HTMLElement;
+  #waitingKey: WordKey;
   readonly #glyph = make("p", "glyph");
+  readonly #runner = make("p", "runner"); // what else it may be, beside it
   readonly #sentence = make("p", "sentence");
   readonly #times = make("p", "times quiet");
   readonly #bars = new Bars();
@@ -23,7 +29,15 @@ export class Panel {
 
   constructor(place: HTMLElement, waitingKey: WordKey) {
     this.#waitingKey = waitingKey;
-    place.append(make("div", "verdict", this.#glyph, this.#sentence), this.#bars.list, this.#times);
+    this.#runner.ariaHidden = "true"; // the sentence says it
+    this.verdict = make("div", "verdict", make("div", "glyphs", this.#glyph, this.#runner), this.#sentence);
+    place.append(this.verdict, this.#bars.list, this.#times);
+  }
+
+  /** What to say while there is no answer. */
+  setWaiting(key: WordKey): void {
+    this.#waitingKey = key;
+    this.show(this.#shown);
   }
 
   setModel(model: Model): void {
@@ -39,6 +53,7 @@ export class Panel {
     const character = answer?.recognition.characters[0];
     setText(this.#glyph, character?.label ?? "");
     this.#glyph.classList.toggle("unsure", character?.unsure ?? false);
+    setText(this.#runner, (character?.unsure && runnerUp(character)?.label) || "");
     setText(this.#sentence, this.#sentenceFor(character));
     setText(this.#times, answer ? timesOf(answer) : "");
     const bars = new Map(character?.alternatives.map(({ label, probability }) => [label, probability]));
@@ -59,19 +74,29 @@ export class Panel {
 }
 
 /** How sure the model is, in plain words, with the runner-up where it is not. */
-export function sentence({ label, probability, unsure, alternatives }: Character): string {
+export function sentence(character: Character): string {
+  const { label, probability, unsure } = character;
   if (!label) return say("noCharacter");
   const values = { label, percent: percent(probability) };
-  if (!unsure) return say("sure", values);
-  const other = alternatives.find((each) => each.label !== label);
+  const other = runnerUp(character);
+  if (isSure(character) || (!unsure && !other)) return say("sure", values);
   if (!other) return say("unsureAlone", values);
-  return say("unsure", { ...values, other: other.label, otherPercent: percent(other.probability) });
+  const both = { ...values, other: other.label, otherPercent: percent(other.probability) };
+  return say(unsure ? "unsure" : "likely", both);
+}
+
+function isSure({ probability, unsure }: Character): boolean {
+  return !unsure && probability >= SURE_FROM;
+}
+
+function runnerUp({ label, alternatives }: Character): Character["alternatives"][number] | undefined {
+  return alternatives.find((each) => each.label !== label);
 }
 
 /** What a screen reader says of an answer. */
 export function spoken(character: Character): string {
-  const { label, probability, unsure } = character;
-  return unsure ? sentence(character) : say("spokenSure", { label, percent: percent(probability) });
+  const { label, probability } = character;
+  return isSure(character) ? say("spokenSure", { label, percent: percent(probability) }) : sentence(character);
 }
 
 function timesOf({ recognition: { timing }, roundTripMs }: Answer): string {

@@ -6,14 +6,16 @@ import { contextOf, PICTURE_SIDE } from "./pad.js";
 
 const INK_LEVEL = 24; // of 255: less is the edge of a stroke
 const STRONGEST_ALPHA = 190; // the drawing stays visible below the map
+const FADE_SHARE = 0.1; // of the paper, at each edge
 const FOR = [38, 105, 230] as const;
 const AGAINST = [226, 112, 20] as const;
 
-/** The frame in grey, one pixel for each of its own. */
+/** The frame in grey, one pixel for each of its own; nothing where there is none. */
 export function showFrame(canvas: HTMLCanvasElement, evidence: Evidence | undefined): void {
-  const { width, height, pixels } = evidence?.frame ?? { width: 28, height: 28, pixels: new Uint8Array(784) };
-  canvas.width = width;
+  const { width, height, pixels } = evidence?.frame ?? { width: 28, height: 28, pixels: [] };
+  canvas.width = width; // clears it, too
   canvas.height = height;
+  if (!evidence) return;
   const image = new ImageData(width, height);
   pixels.forEach((level, i) => image.data.set([level, level, level, 255], 4 * i));
   contextOf(canvas).putImageData(image, 0, 0);
@@ -31,6 +33,20 @@ export function showMap(canvas: HTMLCanvasElement, { box, evidence }: Partial<Ch
   const [cellWidth, cellHeight] = [place.width / evidence.width, place.height / evidence.height];
   const { left, top, width, height } = place;
   context.drawImage(mapImage(evidence), left - cellWidth, top - cellHeight, width + 2 * cellWidth, height + 2 * cellHeight);
+  fadeAtEdges(context);
+}
+
+/** A map that is larger than the paper ends softly, not as if it had been cut. */
+function fadeAtEdges(context: CanvasRenderingContext2D): void {
+  context.globalCompositeOperation = "destination-in";
+  for (const [x, y] of [[PICTURE_SIDE, 0], [0, PICTURE_SIDE]] as const) {
+    const fade = context.createLinearGradient(0, 0, x, y);
+    for (const [share, alpha] of [[0, 0], [FADE_SHARE, 1], [1 - FADE_SHARE, 1], [1, 0]] as const) {
+      fade.addColorStop(share, `rgb(0 0 0 / ${alpha})`);
+    }
+    context.fillStyle = fade;
+    context.fillRect(0, 0, PICTURE_SIDE, PICTURE_SIDE);
+  }
 }
 
 /**

@@ -39,6 +39,12 @@ export function greyOf({ data, width, height }: ImageData): RawImage {
   return { pixels: Uint8Array.from({ length: width * height }, (_, i) => Math.round(levelAt(4 * i))), width, height };
 }
 
+/** Whether there is anything on the paper. */
+export function hasInk({ data }: ImageData): boolean {
+  for (let at = 0; at < data.length; at += 4) if (data[at]! < INK_BELOW) return true;
+  return false;
+}
+
 /** Where there is ink, with a margin inside the picture; the whole picture where there is none. */
 function inkArea({ data, width, height }: ImageData): Box {
   let [left, top, right, bottom] = [width, height, -1, -1];

@@ -16,6 +16,12 @@ export interface Stroke {
   readonly erases: boolean;
 }
 
+/** Whether the first `count` points of a stroke are one and the same. */
+export function isDot({ points }: Stroke, count = points.length): boolean {
+  const first = points[0];
+  return first !== undefined && !points.some(({ x, y }, i) => i < count && (x !== first.x || y !== first.y));
+}
+
 type Strokes = readonly Stroke[];
 
 /** The strokes so far. Every change can be undone, clearing too. */
@@ -39,6 +45,11 @@ export class Drawing {
   /** Adds a stroke, whose points may still come. */
   add(stroke: Stroke): void {
     this.#change([...this.#strokes, stroke]);
+  }
+
+  /** Takes the last stroke away as if it had never been: it is neither undone nor redone. */
+  withdraw(): void {
+    this.#strokes = this.#past.pop() ?? [];
   }
 
   clear(): void {

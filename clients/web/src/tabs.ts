@@ -12,8 +12,8 @@ export class Tabs {
     for (const [i, tab] of this.#tabs.entries()) {
       tab.addEventListener("click", () => this.show(viewOf(tab)));
       tab.addEventListener("keydown", ({ key }) => {
-        const step = { ArrowRight: 1, ArrowLeft: -1 }[key];
-        if (step) this.#go(i + step);
+        const goal = { ArrowRight: i + 1, ArrowLeft: i - 1, Home: 0, End: -1 }[key];
+        if (goal !== undefined) this.#go(goal);
       });
     }
   }

@@ -1,6 +1,6 @@
 // Light, dark, or as the device has it.
 
-import { button } from "./dom.js";
+import { button, find } from "./dom.js";
 import { onLanguage, say } from "./language.js";
 import { remember, remembered } from "./store.js";
 
@@ -14,9 +14,11 @@ export function startTheme(changed: () => void): void {
   const show = () => {
     document.documentElement.dataset.theme = theme;
     const name = say(`theme_${theme}`);
-    button("theme").textContent = name;
-    button("theme").title = say("themeLabel", { theme: name });
-    button("theme").setAttribute("aria-label", say("themeLabel", { theme: name }));
+    const label = say("themeLabel", { theme: name });
+    button("theme").title = label;
+    button("theme").setAttribute("aria-label", label);
+    find("theme-name", HTMLElement).textContent = name;
+    find("theme-icon", SVGUseElement).setAttribute("href", `#i-${theme}`);
   };
   button("theme").addEventListener("click", () => {
     theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length]!;
@@ -24,6 +26,8 @@ export function startTheme(changed: () => void): void {
     show();
     changed();
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed);
+  for (const colours of ["(prefers-color-scheme: dark)", "(forced-colors: active)"]) {
+    matchMedia(colours).addEventListener("change", changed);
+  }
   onLanguage(show);
 }

@@ -5,15 +5,17 @@ import type { Pad } from "./pad.js";
 
 const WIDTH_STEP = 4;
 
-/** `why` is called on the key for it. */
+/** `why` is called on the key for it, `taken` when pen or eraser is. */
 export class Tools {
   readonly #pad: Pad;
   readonly #width = find("width", HTMLInputElement);
   readonly #why: () => void;
+  readonly #taken: () => void;
 
-  constructor(pad: Pad, why: () => void) {
+  constructor(pad: Pad, why: () => void, taken: () => void) {
     this.#pad = pad;
     this.#why = why;
+    this.#taken = taken;
     this.#width.addEventListener("input", () => (pad.width = this.#width.valueAsNumber));
     button("pen").addEventListener("click", () => this.#take(false));
     button("eraser").addEventListener("click", () => this.#take(true));
@@ -30,10 +32,20 @@ export class Tools {
     button("undo").disabled = !drawing.canUndo;
     button("redo").disabled = !drawing.canRedo;
     button("clear").disabled = !drawing.strokes.length;
+    // On clean paper the next thing is to draw. Where all was erased, a hand may still go on erasing.
+    if (!drawing.strokes.length) this.#take(false);
+    this.#showEraser();
+  }
+
+  #showEraser(): void {
+    button("eraser").disabled = this.#pad.isBlank && !this.#pad.erases;
   }
 
   #take(eraser: boolean): void {
+    if (eraser === this.#pad.erases || (eraser && this.#pad.isBlank)) return;
     this.#pad.erases = eraser;
+    this.#taken();
+    this.#showEraser();
     button("pen").ariaPressed = String(!eraser);
     button("eraser").ariaPressed = String(eraser);
   }

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { greyOf, sketchOf } from "../src/sketch.js";
+import { greyOf, hasInk, sketchOf } from "../src/sketch.js";
 
 const SIDE = 128;
 
@@ -43,6 +43,11 @@ test("no ink at all is a blank sheet", () => {
   const { image } = sketchOf(paper());
   expect([image.width, image.height]).toEqual([64, 64]);
   expect(new Set(image.pixels)).toEqual(new Set([255]));
+});
+
+test("one dark pixel is ink, and clean paper has none", () => {
+  expect(hasInk(paper())).toBe(false);
+  expect(hasInk(paper(127, 127, 1, 1))).toBe(true);
 });
 
 test("a photo becomes grey, and stays as large as it is", () => {

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { Drawing, type Stroke } from "../src/strokes.js";
+import { Drawing, isDot, type Stroke } from "../src/strokes.js";
 
 const stroke = (x: number): Stroke => ({ points: [{ x, y: 0, thickness: 1 }], width: 20, erases: false });
 const [first, second, third] = [stroke(1), stroke(2), stroke(3)];
@@ -48,4 +48,23 @@ test("a stroke that grows after it was added is undone whole", () => {
   drawing.undo();
   drawing.redo();
   expect(drawing.strokes[0]!.points).toHaveLength(2);
+});
+
+test("a stroke that is withdrawn leaves no trace", () => {
+  const drawing = new Drawing();
+  drawing.add(first);
+  drawing.add(second);
+  drawing.withdraw();
+  expect(drawing.strokes).toEqual([first]);
+  expect(drawing.canRedo).toBe(false);
+  drawing.undo();
+  expect(drawing.canUndo).toBe(false);
+});
+
+test("a stroke is a dot until it moves", () => {
+  const points = [1, 1, 2].map((x) => ({ x, y: 3, thickness: 1 }));
+  const moved: Stroke = { points, width: 20, erases: false };
+  expect(isDot(first)).toBe(true);
+  expect(isDot(moved, 2)).toBe(true);
+  expect(isDot(moved)).toBe(false);
 });

@@ -12,6 +12,13 @@ test("both languages say everything, with the same things filled in", () => {
   }
 });
 
+test("no line ends between a character and its probability", () => {
+  for (const key of ["likely", "unsure", "unsureAlone"] as const) {
+    expect(WORDS.en[key]).not.toMatch(/\} \(/);
+    expect(WORDS.zh[key]).not.toMatch(/\}（/);
+  }
+});
+
 test("texts are filled in", () => {
   expect(fill("{label} is {percent}, {label}", { label: "7", percent: "99 %" })).toBe("7 is 99 %, 7");
   expect(fill("{unknown}", {})).toBe("{unknown}");

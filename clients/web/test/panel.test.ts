@@ -1,0 +1,24 @@
+import type { Character } from "digitserve";
+import { beforeAll, expect, test, vi } from "vitest";
+
+let panel: typeof import("../src/panel.js");
+beforeAll(async () => {
+  vi.stubGlobal("navigator", { languages: ["en"] });
+  panel = await import("../src/panel.js");
+});
+
+function character(probability: number, unsure: boolean, other?: number): Character {
+  const alternatives = [{ label: "3", probability }];
+  if (other !== undefined) alternatives.push({ label: "2", probability: other });
+  return { label: "3", probability, unsure, alternatives, box: { left: 0, top: 0, width: 1, height: 1 } } as Character;
+}
+
+test.each([
+  [character(0.999, false, 0.001), "99.9\u00a0% sure.", "3, 99.9\u00a0%"],
+  [character(0.49, false, 0.13), "Most likely 3\u00a0(49\u00a0%),\nthen 2\u00a0(13\u00a0%)."],
+  [character(0.31, true, 0.29), "Not sure.\nPerhaps 3\u00a0(31\u00a0%), or 2\u00a0(29\u00a0%)."],
+  [character(0.31, true), "Not sure.\nPerhaps 3\u00a0(31\u00a0%)."],
+])("how sure it is, in words: %#", (given, sentence, spoken = sentence) => {
+  expect(panel.sentence(given)).toBe(sentence);
+  expect(panel.spoken(given)).toBe(spoken);
+});
