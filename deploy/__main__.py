@@ -13,10 +13,11 @@ import signal
 import socket
 import sys
 import tempfile
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from deploy.addresses import EVERY_ADDRESS, name_origins
 from deploy.bootstrap import Places, list_origins, make_bootstrap
 from deploy.child import Child, DiedError
 from deploy.proxy import Admin, NoEnvoyError, find_envoy, make_command
@@ -28,7 +29,6 @@ SERVING = re.compile(r"serving on (\S+):(\d+)")
 # Envoy's calls end with the server's answers; a stream that just stays open is not waited for.
 ENVOY_DRAIN_S = 5.0
 MARGIN_S = 10.0
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}
 
 
 class PortTakenError(Exception):
@@ -60,20 +60,33 @@ def choose_ports(deployment: Deployment) -> Deployment:
     Raises:
         PortTakenError: a port is taken, or an address is not this machine's.
     """
+    _check_port(deployment.server.host, deployment.server.port, "--port")
     page_port = _check_port(deployment.page_host, deployment.page_port, "--page-port")
     admin_port = _check_port("127.0.0.1", deployment.admin_port, "--admin-port")
     return replace(deployment, page_port=page_port, admin_port=admin_port)
 
 
 def _check_port(host: str, port: int, flag: str) -> int:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-            return int(probe.getsockname()[1])
+        return _find_port(host, port)
     except OSError as error:
         raise PortTakenError(f"can't listen on {host}:{port}: {error.strerror}; {flag} takes another") from error
+
+
+def _find_port(host: str, port: int) -> int:
+    """The port, or a free one for 0, on the first address of `host` that can be had. Raises OSError: none can."""
+    *others, last = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    for place in others:
+        with suppress(OSError):
+            return _bind(*place)
+    return _bind(*last)
+
+
+def _bind(family: int, kind: int, protocol: int, _: str, address: tuple[object, ...]) -> int:
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
+        return int(probe.getsockname()[1])
 
 
 async def run(deployment: Deployment, envoy_program: Path) -> None:
@@ -138,7 +151,7 @@ def place(deployment: Deployment, server_host: str, server_port: int) -> Places:
         page_host=deployment.page_host,
         page_port=deployment.page_port,
         admin_port=deployment.admin_port,
-        server_host=EVERYWHERE.get(server_host, server_host.strip("[]")),
+        server_host=EVERY_ADDRESS.get(server_host.strip("[]"), server_host.strip("[]")),
         server_port=server_port,
         page=deployment.page,
         origins=list_origins(deployment.page_host, deployment.page_port, deployment.origins),
@@ -147,11 +160,13 @@ def place(deployment: Deployment, server_host: str, server_port: int) -> Places:
 
 
 def announce(places: Places) -> None:
-    """Says what can be reached where."""
-    page = f"{places.origins[0]}/"
+    """Says what can be reached where; every address of the page works."""
+    here, *others = name_origins(places.page_host, places.page_port)
+    page = f"{here}/"
     if not (places.page / "index.html").is_file():
         page += f" (there is no index.html in {places.page}: JSON and grpc-web only)"
-    print(f"page   {page}", f"JSON   {places.origins[0]}/v1/models", sep="\n", flush=True)
+    elsewhere = [f"       {origin}/ from other devices" for origin in others]
+    print(f"page   {page}", *elsewhere, f"JSON   {here}/v1/models", sep="\n", flush=True)
     print(f"gRPC   {places.server_host}:{places.server_port}", "Ctrl-C stops all.", sep="\n", flush=True)
 
 

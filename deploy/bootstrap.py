@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from deploy.addresses import EVERY_ADDRESS, name_origin
 from deploy.descriptor import DESCRIPTOR
 
 TEMPLATE = Path(__file__).with_name("envoy.yaml")
@@ -45,12 +46,8 @@ def make_bootstrap(places: Places) -> str:
 
 def list_origins(host: str, port: int, more: tuple[str, ...]) -> tuple[str, ...]:
     """The page's own origins, as a browser on this machine names them, and the further ones."""
-    own = [f"http://{name}" + ("" if port == 80 else f":{port}") for name in (_bracket(host), "localhost")]
-    return tuple(dict.fromkeys([*own, *more]))
-
-
-def _bracket(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+    names = (EVERY_ADDRESS.get(host, host), "127.0.0.1", "localhost")
+    return tuple(dict.fromkeys([*(name_origin(name, port) for name in names), *more]))
 
 
 def _set_address(node: Node, host: str, port: int) -> None:

@@ -1,4 +1,4 @@
-"""One process that was started here: its last lines, what it said, and its end."""
+"""One process that was started here: what it said, and its end."""
 
 from __future__ import annotations
 
@@ -7,29 +7,27 @@ import os
 import re
 import signal
 import sys
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-KEPT_LINES = 8
 LONGEST_LINE_BYTES = 16 * 1024 * 1024
 
 
 class DiedError(Exception):
-    """A process ended that should have gone on; the message says which, how, and what it said last."""
+    """A process ended that should have gone on; the message says which and how."""
 
 
 class Child:
     """A process in a group of its own, so that Ctrl-C reaches it in the right order: through its parent.
 
-    What it says goes to stderr, and its last lines are kept.
+    What it says goes to stderr.
     """
 
     def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
         self.name = name
         self._process = process
-        self._last: deque[str] = deque(maxlen=KEPT_LINES)
+        self._has_spoken = False
         self._said: list[tuple[re.Pattern[str], asyncio.Future[re.Match[str]]]] = []
         self.ended = asyncio.create_task(self._follow())
 
@@ -66,8 +64,7 @@ class Child:
         """How it ended."""
         status = self._process.returncode
         how = f"was ended by {signal.Signals(-status).name}" if status and status < 0 else f"ended with exit status {status}"
-        told = "".join(f"\n  {line}" for line in self._last)
-        return DiedError(f"{self.name} {how}" + (f"; its last lines:{told}" if told else ""))
+        return DiedError(f"{self.name} {how}" + ("; its last lines stand above" if self._has_spoken else ""))
 
     async def stop(self, timeout_s: float) -> int:
         """SIGTERM, and SIGKILL if that does not end it in time. Returns the exit status."""
@@ -86,7 +83,7 @@ class Child:
         async for raw in self._process.stdout:
             line = raw.decode(errors="replace").rstrip()
             print(line, file=sys.stderr, flush=True)
-            self._last.append(line)
+            self._has_spoken = True
             self._tell(line)
         return await self._process.wait()
 

@@ -9,7 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.conftest import OpenPage
+from tests.browser.answers import read_answer
+from tests.browser.conftest import ELSEWHERE, OpenPage
+from tests.browser.hands import draw_with_finger, read_hand
 from tests.browser.site import Site
 from tests.proxy_process import GRPC_WEB, ask, frame
 
@@ -75,6 +77,16 @@ def test_a_foreign_page_that_does_not_ask_first_is_refused(site: Site, foreign_p
 def test_the_pages_own_origin_is_no_stranger(site: Site, open_page: OpenPage) -> None:
     page = open_page().page
     assert page.evaluate(FETCH, [site.origin + LIST_MODELS, "cors"]).startswith("basic 200")
+
+
+def test_a_phone_that_knows_this_machine_by_an_address_gets_a_page_that_answers(site: Site, open_page: OpenPage) -> None:
+    """Over plain HTTP, where browsers withhold some of what they give to pages from localhost."""
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
+    page, watch = open_page(f"http://{ELSEWHERE}:{site.proxy.port}", **phone)
+    watch.forgive("Cross-Origin-Opener-Policy header has been ignored")  # said of every such page
+    draw_with_finger(page, read_hand("round")["3"])
+    assert read_answer(page) == "3"
+    assert page.evaluate("isSecureContext") is False
 
 
 def test_the_origin_decides_and_not_the_browser(site: Site, foreign_origin: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,22 +84,23 @@ def test_plain_grpc_passes(proxy: ProxyProcess) -> None:
         assert [(each.id, each.response.text) for each in stream] == [(5, "7")]
 
 
-def preflight(proxy: ProxyProcess, origin: str) -> Answer:
+def preflight(proxy: ProxyProcess, origin: str, path: str = RECOGNIZE) -> Answer:
     headers = {
         "origin": origin,
         "access-control-request-method": "POST",
         "access-control-request-headers": "content-type,x-grpc-web,grpc-timeout",
     }
-    return ask(proxy.port, "OPTIONS", RECOGNIZE, None, headers)
+    return ask(proxy.port, "OPTIONS", path, None, headers)
 
 
 @pytest.mark.parametrize("number", range(3))
 def test_a_listed_origin_may_call(proxy: ProxyProcess, number: int) -> None:
     origin = proxy.places.origins[number]
-    allowed = preflight(proxy, origin).headers
-    assert allowed["access-control-allow-origin"] == origin
-    assert "POST" in allowed["access-control-allow-methods"]
-    assert {"content-type", "x-grpc-web", "grpc-timeout"} <= set(allowed["access-control-allow-headers"].split(","))
+    for path in (RECOGNIZE, "/v1/recognize", "/v1/recognize:batch", "/v1/models"):
+        allowed = preflight(proxy, origin, path)
+        assert (allowed.status, allowed.headers["access-control-allow-origin"]) == (200, origin)
+        assert "POST" in allowed.headers["access-control-allow-methods"]
+        assert {"content-type", "x-grpc-web", "grpc-timeout"} <= set(allowed.headers["access-control-allow-headers"].split(","))
     answer = call_web(proxy, pb.RecognizeRequest(image=pb.Image(encoded=SEVEN.read_bytes())), origin=origin)
     assert answer.headers["access-control-allow-origin"] == origin
     assert len(read_web_answer(answer).messages) == 1
@@ -113,6 +115,44 @@ def test_a_foreign_origin_is_refused(proxy: ProxyProcess, origin: str) -> None:
         assert not [name for name in answer.headers if name.startswith("access-control")]
     assert preflight(proxy, origin).status == json_call.status == web_call.status == 403
     assert web_call.body == b"RBAC: access denied"
+
+
+def call_from(proxy: ProxyProcess, origin: str, host: str) -> int:
+    """The HTTP status of a call by a page from `origin`, at this proxy under the name `host`."""
+    return ask(proxy.port, "GET", "/v1/models", None, {"origin": origin, "host": host}).status
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7:8080", "192.0.2.7", "[2001:db8::7]:8080", "127.0.0.2:8080"])
+def test_a_page_that_came_from_here_by_an_address_may_call(proxy: ProxyProcess, host: str) -> None:
+    """As from a phone: the proxy listens on every interface, and knows none of its addresses."""
+    assert call_from(proxy, f"http://{host}", host) == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        # A name that its owner has rebound to this machine, also one that looks like an address.
+        ("http://rebound.example:8080", "rebound.example:8080"),
+        ("http://192.0.2.7.rebound.example:8080", "192.0.2.7.rebound.example:8080"),
+        ("http://rebound.192.0.2.7", "rebound.192.0.2.7"),
+        ("http://[rebound]", "[rebound]"),
+        # Another page of the same machine, or of another one.
+        ("http://192.0.2.7:8081", "192.0.2.7:8080"),
+        ("http://192.0.2.7", "192.0.2.7:8080"),
+        ("http://192.0.2.8:8080", "192.0.2.7:8080"),
+        ("https://192.0.2.7:8080", "192.0.2.7:8080"),
+    ],
+)
+def test_a_page_that_came_from_elsewhere_may_not(proxy: ProxyProcess, origin: str, host: str) -> None:
+    assert call_from(proxy, origin, host) == 403
+
+
+@pytest.mark.parametrize("path", ["/", "/assets/app-1a2b3c.js"])
+def test_the_pages_files_are_refused_to_nobody(proxy: ProxyProcess, path: str) -> None:
+    """Browsers name an Origin when they fetch a page's own scripts."""
+    answer = ask(proxy.port, "GET", path, None, {"origin": "http://proxy.example"})
+    assert answer.status == 200
+    assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
 def test_json_gets_the_answer(proxy: ProxyProcess) -> None:
@@ -141,8 +181,42 @@ def test_a_json_error_has_its_http_status_and_names_the_field(proxy: ProxyProces
     assert missing.status == 404
     assert "nope" in missing.json()["message"]
     assert ask(proxy.port, "POST", "/v1/recognize", b"{", {}).status == 400
-    for method, path in (("GET", "/v1/nothing"), ("GET", "/v1/recognize"), ("POST", "/v1/models")):
-        assert ask(proxy.port, method, path).status == 404
+    assert ask(proxy.port, "GET", "/v1/nothing").status == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed", "others"),
+    [
+        ("/v1/recognize", "POST", ("GET", "HEAD", "PUT", "OPTIONS")),
+        ("/v1/recognize:batch", "POST", ("GET",)),
+        ("/v1/models", "GET, HEAD", ("POST", "DELETE", "OPTIONS")),
+        (RECOGNIZE, "POST", ("GET", "PUT")),
+    ],
+)
+def test_another_method_is_told_which_there_are(proxy: ProxyProcess, path: str, allowed: str, others: tuple[str, ...]) -> None:
+    for method in others:
+        answer = ask(proxy.port, method, path)
+        assert (answer.status, answer.headers["allow"]) == (405, allowed)
+        if method != "HEAD" and path.startswith("/v1/"):
+            assert answer.json()["code"] == 405
+
+
+def test_head_is_get_without_its_body(proxy: ProxyProcess) -> None:
+    """As it goes over the wire: what libraries know of HEAD would hide a body."""
+    whole = ask(proxy.port, "GET", "/v1/models")
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=20) as caller, caller.makefile("rb") as told:
+        caller.sendall(b"HEAD /v1/models HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        status, *headers, end, body = told.read().split(b"\r\n")
+    assert (status, end, body) == (b"HTTP/1.1 200 OK", b"", b"")
+    assert {b"content-type: application/json", b"content-length: %d" % len(whole.body)} <= set(headers)
+
+
+def test_an_unknown_parameter_is_named(proxy: ProxyProcess) -> None:
+    request = json_image(SEVEN.read_bytes())
+    assert len(post_json(proxy.port, "/v1/recognize?topK=2", request).json()["characters"][0]["alternatives"]) == 2
+    for answer in (post_json(proxy.port, "/v1/recognize?topk=2", request), ask(proxy.port, "GET", "/v1/models?topk=2")):
+        assert answer.status == 400
+        assert '"topk"' in answer.json()["message"]
 
 
 def test_what_is_too_large_is_refused_before_it_is_sent(proxy: ProxyProcess) -> None:
@@ -201,6 +275,7 @@ def test_a_server_that_came_back_is_found(models_folder: Path, page: Path, tmp_p
         away = post_json(proxy.port, "/v1/recognize", image)
         assert away.status == 503
         assert away.json()["code"] == 503
+        assert ask(proxy.port, "HEAD", "/v1/models").status == 503
         with ServerProcess("--port", port, "--models", str(models_folder)):
             since_s = time.monotonic()
             while post_json(proxy.port, "/v1/recognize", image).status != 200:

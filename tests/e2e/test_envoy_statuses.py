@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,18 @@ def test_another_try_that_succeeds_is_all_one_sees(proxy: ProxyProcess, upstream
     assert upstream.calls == TRIES
 
 
+def test_a_status_that_says_nothing_of_when_to_come_back_has_no_retry_after(proxy: ProxyProcess, upstream: Upstream) -> None:
+    upstream.expect(StatusCode.RESOURCE_EXHAUSTED)
+    answer = post_json(proxy.port, "/v1/recognize", {})
+    assert (answer.status, "retry-after" in answer.headers) == (429, False)
+
+
+@pytest.mark.usefixtures("upstream")
+def test_head_has_the_status_of_get(proxy: ProxyProcess) -> None:
+    """This server does not list its models."""
+    assert [ask(proxy.port, method, "/v1/models").status for method in ("GET", "HEAD")] == [501, 501]
+
+
 def test_only_what_should_not_have_happened_is_logged(upstream: Upstream, tmp_path: Path) -> None:
     with ProxyProcess(upstream.address, tmp_path, tmp_path) as proxy:
         upstream.expect(StatusCode.INVALID_ARGUMENT)
@@ -114,7 +127,8 @@ def test_a_full_tray_says_when_to_come_back(tmp_path: Path) -> None:
     assert by_json.status == 429
     (detail,) = by_json.json()["details"]
     assert detail["@type"].endswith("google.rpc.RetryInfo")
-    assert float(detail["retryDelay"].removesuffix("s")) > 0
+    seconds = float(detail["retryDelay"].removesuffix("s"))
+    assert by_json.headers["retry-after"] == str(math.ceil(seconds)) != "0"
     trailers, wait = read_web_answer(by_web).trailers, error_details_pb2.RetryInfo()
     assert trailers["grpc-status"] == str(StatusCode.RESOURCE_EXHAUSTED.value[0])
     assert read_details(trailers).details[0].Unpack(wait)

@@ -23,6 +23,7 @@ from server.decode import decode, open_image
 from tests.server_process import ROOT, ServerProcess
 
 PACKAGE = ROOT / "clients/js"
+CONTRACT = "digitserve/v1/recognizer"
 TIMEOUT_S = 300.0
 
 # Reads pictures of RGBA pixels from standard input, and writes what the client makes of them.
@@ -63,6 +64,16 @@ def run(words: list[str], environment: dict[str, str], text: str = "") -> str:
 
 def test_the_types_are_right(node: str, environment: dict[str, str]) -> None:
     run([node, "node_modules/typescript/bin/tsc", "--noEmit"], environment)
+
+
+@pytest.mark.usefixtures("node")
+def test_the_generated_code_is_that_of_the_contract(environment: dict[str, str], tmp_path: Path) -> None:
+    plugin = f"--plugin=protoc-gen-es={PACKAGE / 'node_modules/.bin/protoc-gen-es'}"
+    words = [sys.executable, "-m", "grpc_tools.protoc", "-I", str(ROOT / "protos"), plugin, f"--es_out={tmp_path}"]
+    run([*words, "--es_opt=target=ts,import_extension=js", CONTRACT + ".proto"], environment)
+    (fresh,) = tmp_path.rglob("*.ts")
+    stale = (PACKAGE / "src" / (CONTRACT + "_pb.ts")).read_bytes()
+    assert stale == fresh.read_bytes(), "stale: npm run generate, in clients/js"
 
 
 def test_its_own_tests_pass(node: str, environment: dict[str, str]) -> None:

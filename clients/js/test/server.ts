@@ -2,6 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import { fileURLToPath } from "node:url";
 
@@ -28,6 +29,7 @@ export async function findOrStartServer(): Promise<RunningServer> {
 }
 
 export async function startServer(port = 0): Promise<RunningServer> {
+  if (!existsSync(PYTHON)) throw new Error(`there is no ${PYTHON} to start a server with: make run makes it`);
   const words = ["-m", "server", "--host", "127.0.0.1", "--port", `${port}`, "--models", MODELS];
   const environment = Object.entries(process.env).filter(([name]) => !name.startsWith("DIGITSERVE_"));
   const env = { ...Object.fromEntries(environment), PYTHONPATH: `${ROOT}:${ROOT}clients/python` };

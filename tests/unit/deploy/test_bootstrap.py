@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from deploy.bootstrap import TEMPLATE, Places, list_origins, make_bootstrap
@@ -49,8 +50,15 @@ def test_other_ports_are_set_and_admin_stays_on_loopback() -> None:
 def test_origins_are_the_same_for_both_filters() -> None:
     more = dataclasses.replace(PLACES, origins=list_origins("::1", 80, ("https://page.example", "http://localhost")))
     found = leaves(yaml.safe_load(make_bootstrap(more)))
-    exact = [value for path, value in found.items() if path.endswith("/exact") and value not in {"GET", "POST"}]
-    assert exact == ["http://[::1]", "http://localhost", "https://page.example"] * 2
+    exact = [value for path, value in found.items() if path.endswith("/exact") and value.startswith("http")]
+    assert exact == ["http://[::1]", "http://127.0.0.1", "http://localhost", "https://page.example"] * 2
+
+
+@pytest.mark.parametrize(("host", "first"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("192.0.2.7", "192.0.2.7")])
+def test_this_machine_always_belongs_to_the_pages_own_origins(host: str, first: str) -> None:
+    own = list_origins(host, 8080, ())
+    assert own[0] == f"http://{first}:8080"
+    assert {"http://127.0.0.1:8080", "http://localhost:8080"} <= set(own)
 
 
 def test_json_is_never_larger_than_what_the_server_takes() -> None:
