@@ -5,6 +5,7 @@ import type { Model } from "digitserve";
 import { Commands } from "./commands.js";
 import { button, download, find, make } from "./dom.js";
 import { onLanguage, percent, say } from "./language.js";
+import { titleOf } from "./models.js";
 import { contextOf } from "./pad.js";
 import type { Answer } from "./panel.js";
 import {
@@ -105,7 +106,7 @@ export class HistoryView {
     const { id, png, label, probability, unsure, model } = record;
     const image = make("img");
     image.src = png;
-    const text = say(unsure ? "cardUnsure" : "card", { label, percent: percent(probability), model });
+    const text = say(unsure ? "cardUnsure" : "card", { label, percent: percent(probability), model: titleOf(model) });
     image.alt = text;
     const remove = make("button", "plain remove", "×");
     remove.type = "button";
