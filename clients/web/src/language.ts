@@ -18,9 +18,10 @@ export function percent(share: number): string {
   return `${share >= 0.995 ? Math.min(99.9, Math.floor(share * 1000) / 10) : Math.round(share * 100)}\u00a0%`;
 }
 
-/** With one decimal and two places before it: numbers that stand one below the other. Never a full hundred either. */
+/** With one decimal and two places before it: numbers that stand one below the other. Near a hundred as `percent` says it. */
 export function tenths(share: number): string {
-  return `${Math.min(99.9, 100 * share).toFixed(1).padStart(4, "\u2007")}\u00a0%`;
+  const number = share >= 0.995 ? Math.min(99.9, Math.floor(share * 1000) / 10) : share * 100;
+  return `${number.toFixed(1).padStart(4, "\u2007")}\u00a0%`;
 }
 
 /** Calls now, and again whenever the language changes. */
