@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any, NamedTuple
 
 import grpc
+import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 
@@ -17,6 +19,13 @@ class Failure(NamedTuple):
     retry_ms: float
     trailer_code: int
     trailer: bytes
+
+
+async def failure_of(call: Awaitable[Any]) -> Failure:
+    """How a call of grpc.aio fails, as it must."""
+    with pytest.raises(grpc.RpcError) as caught:
+        await call
+    return read_failure(caught.value)
 
 
 def read_failure(error: grpc.RpcError) -> Failure:

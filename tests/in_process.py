@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -116,3 +116,15 @@ async def serving(
             yield InProcess(address, stub, channel, real, servicer, health, recorder)
         await server.stop(None)
         await real.close()
+
+
+async def fill_tray(here: InProcess, model: GatedModel, rpc: Callable[[Any], Any], first: Any, *waiting: Any) -> list[Any]:
+    """Calls of one RPC: `first` under way in the model, the others in the tray, all of them accepted."""
+    calls = [rpc(first)]
+    await model.started()
+    for request in waiting:
+        before = here.batcher.waiting
+        calls.append(rpc(request))
+        while here.batcher.waiting == before:
+            await asyncio.sleep(0)  # no time passes: this only lets the server's side of the loop go on
+    return calls

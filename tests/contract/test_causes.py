@@ -7,15 +7,14 @@ import time
 from collections.abc import Awaitable
 from typing import Any
 
-import grpc
 import pytest
 from digitserve.v1 import recognizer_pb2 as pb
 
 from server.batcher import Limits
 from server.errors import QueueFull
 from server.job import Images, Rows
-from tests.details import Failure, read_failure
-from tests.in_process import GatedModel, InProcess, serving, stamp
+from tests.details import Failure, failure_of
+from tests.in_process import GatedModel, InProcess, fill_tray, serving, stamp
 
 
 def framed(number: int = 7, **options: Any) -> pb.RecognizeRequest:
@@ -25,12 +24,6 @@ def framed(number: int = 7, **options: Any) -> pb.RecognizeRequest:
 
 def batch(*numbers: int, **options: Any) -> pb.RecognizeBatchRequest:
     return pb.RecognizeBatchRequest(images=b"".join(map(stamp, numbers)), **options)
-
-
-async def failure_of(call: Awaitable[Any]) -> Failure:
-    with pytest.raises(grpc.RpcError) as caught:
-        await call
-    return read_failure(caught.value)
 
 
 BAD_REQUESTS = {
@@ -94,14 +87,7 @@ def test_an_unknown_model_is_told_what_there_is() -> None:
 
 async def fill(here: InProcess, model: GatedModel, *waiting: pb.RecognizeBatchRequest) -> list[Any]:
     """One image under way and these in the tray, all of them accepted."""
-    calls = [here.stub.RecognizeBatch(batch(1))]
-    await model.started()
-    for request in waiting:
-        before = here.batcher.waiting
-        calls.append(here.stub.RecognizeBatch(request))
-        while here.batcher.waiting == before:
-            await asyncio.sleep(0)  # no time passes: this only lets the server's side of the loop go on
-    return calls
+    return await fill_tray(here, model, here.stub.RecognizeBatch, batch(1), *waiting)
 
 
 def test_a_full_tray_refuses_with_retry_info_and_keeps_what_it_has() -> None:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable
 from typing import Any
 
 import grpc
@@ -18,8 +17,8 @@ from server import errors
 from server.batcher import Limits
 from tests.contract.test_causes import AttentiveBatcher
 from tests.contract.test_statuses import STATUSES, FailingBatcher
-from tests.details import Failure, read_failure
-from tests.in_process import GatedModel, InProcess, serving, stamp
+from tests.details import Failure, failure_of
+from tests.in_process import GatedModel, InProcess, fill_tray, serving, stamp
 from tests.open_inference import SERVICE, make_request, open_stub, read_classes, stamps
 from tests.pictures import encode_grey
 
@@ -27,12 +26,6 @@ SUPPORTED = {
     "ServerLive", "ServerReady", "ServerMetadata", "ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics",
     "ModelInfer", "ModelStreamInfer", "RepositoryIndex",
 }  # fmt: skip
-
-
-async def failure_of(call: Awaitable[Any]) -> Failure:
-    with pytest.raises(grpc.RpcError) as caught:
-        await call
-    return read_failure(caught.value)
 
 
 async def stream(stub: Any, *requests: Any, **how: Any) -> list[Any]:
@@ -174,15 +167,7 @@ def test_what_is_not_supported_says_its_name(name: str) -> None:
 
 async def fill(here: InProcess, model: GatedModel, *waiting: Any) -> list[Any]:
     """One image under way and these in the tray, all of them accepted."""
-    stub = open_stub(here.channel)
-    calls = [stub.ModelInfer(make_request(1))]
-    await model.started()
-    for request in waiting:
-        before = here.batcher.waiting
-        calls.append(stub.ModelInfer(request))
-        while here.batcher.waiting == before:
-            await asyncio.sleep(0)  # no time passes: this only lets the server's side of the loop go on
-    return calls
+    return await fill_tray(here, model, open_stub(here.channel).ModelInfer, make_request(1), *waiting)
 
 
 def test_a_full_tray_refuses_with_retry_info_and_keeps_what_it_has() -> None:
