@@ -19,6 +19,8 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
+from tritonclient.grpc.service_pb2 import ServerLiveRequest
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from tests.certificates import Authority
 from tests.conftest import StartServer
@@ -52,6 +54,8 @@ CALLS: dict[str, Ask] = {
     "RecognizeBatch": lambda channel, how: make_stub(channel).RecognizeBatch(pb.RecognizeBatchRequest(), **how),
     "RecognizeStream": lambda channel, how: next(make_stub(channel).RecognizeStream(iter(()), **how), None),
     "ListModels": lambda channel, how: make_stub(channel).ListModels(pb.ListModelsRequest(), **how),
+    "ServerLive": lambda channel, how: GRPCInferenceServiceStub(channel).ServerLive(ServerLiveRequest(), **how),
+    "ModelStreamInfer": lambda channel, how: next(GRPCInferenceServiceStub(channel).ModelStreamInfer(iter(()), **how), None),
     "reflection": lambda channel, how: next(
         ServerReflectionStub(channel).ServerReflectionInfo(iter([ServerReflectionRequest(list_services="")]), **how)
     ),
