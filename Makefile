@@ -9,10 +9,10 @@ NPM := PATH="$(abspath $(BIN)):$$PATH" npm --no-audit --no-fund --no-update-noti
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test setup web train models export bench lint format protos clean
+.PHONY: help run serve test conformance setup web train models export bench lint format protos clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.serve ## start server, Envoy and page on http://127.0.0.1:8080/ (ARGS="--page-port 0 --port 0 ..." passes settings)
 	@echo "Starting server, Envoy and page; Ctrl-C stops them. When they run, try in another terminal:"
@@ -26,6 +26,9 @@ serve: $(VENV)/.serve ## start the server alone on 127.0.0.1:50051 (ARGS="--port
 
 test: $(VENV)/.browser $(JS) ## set up everything that the tests need, and run them (ARGS="tests/unit -k name" picks some)
 	$(BIN)/python -m pytest $(ARGS)
+
+conformance: $(VENV)/.all ## try every promise of operation at full size, and print the table of docs/operating.md (half an hour)
+	$(BIN)/python -m pytest tests/conformance --whole $(ARGS)
 
 setup: $(VENV)/.browser $(JS) ## make .venv with everything: serving, training, tests, and what the JavaScript client and the page need
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from digitserve.v1 import recognizer_pb2, recognizer_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from server.address import check_address, listen
@@ -32,10 +32,12 @@ from server.config import Settings
 from server.cores import count_cores
 from server.health import HealthServicer
 from server.intake import Intake
+from server.messages import Registrar
 from server.open_inference import OpenInferenceServicer
 from server.repository import ModelCard, Variant, index_names, read_repository
 from server.servicer import RecognizerServicer, Served
 from server.session import CPU, CUDA, ProviderError, Session, check_model, check_wheels, choose_provider, open_session
+from server.statuses import answers_errors_of_stream
 from server.tls import Identity, make_credentials
 from server.tokens import TokenGuard, Tokens
 
@@ -214,27 +216,36 @@ def make_server(
             gate.note_drop = recorder.note_drop
         services = [recorder.watch(service) for service in services]
     ours, open_inference = services
-    server = grpc.aio.server(interceptors=guards, options=channel_options(settings.max_message_bytes))
-    recognizer_pb2_grpc.add_RecognizerServicer_to_server(ours, server)  # type: ignore[no-untyped-call]
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(open_inference, server)
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    server = grpc.aio.server(interceptors=guards, options=channel_options(settings))
+    registrar = Registrar(server)
+    recognizer_pb2_grpc.add_RecognizerServicer_to_server(ours, registrar)  # type: ignore[no-untyped-call]
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(open_inference, registrar)
+    health_pb2_grpc.add_HealthServicer_to_server(health, registrar)
     names = (SERVICE, OPEN_INFERENCE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(Reflection(names), registrar)
     return server
 
 
-def channel_options(max_message_bytes: int) -> list[tuple[str, int]]:
-    """gRPC's settings, each with its reason."""
+class Reflection(reflection.aio.ReflectionServicer):  # type: ignore[misc]  # grpc has no types
+    """The stock one, with our errors."""
+
+    ServerReflectionInfo = answers_errors_of_stream(reflection.aio.ReflectionServicer.ServerReflectionInfo)
+
+
+def channel_options(settings: Settings) -> list[tuple[str, int]]:
+    """gRPC's settings, each with its reason. (Metadata it bounds by itself: 16 KiB a call.)"""
     return [
-        ("grpc.max_receive_message_length", max_message_bytes),
-        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.max_concurrent_streams", settings.max_streams),
         ("grpc.so_reuseport", 0),  # a port that is taken must be an error, not a coin toss between two servers
         # Clients may ping every 10 s, also between calls; without this, their keepalive is answered by too_many_pings.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        # A client that vanished without a goodbye is noticed after 60 + 20 s.
-        ("grpc.keepalive_time_ms", 60_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
+        # A client that vanished without a goodbye is noticed after so long, and all its calls are over then.
+        ("grpc.keepalive_time_ms", int(settings.keepalive_s * 1e3)),
+        ("grpc.keepalive_timeout_ms", int(settings.keepalive_s * 1e3 / 3)),
     ]
 
 

@@ -63,6 +63,14 @@ class Settings:
         2.0, "in a crowd of single calls, gather them for so long; 0: never", at_least=0, at_most=100
     )
     max_message_bytes: int = _setting(64 * 1024 * 1024, "largest request and answer", at_least=1024, at_most=2**31 - 1)
+    max_connections: int = _setting(1000, "connections at a time; more are closed at once", at_least=1, at_most=1_000_000)
+    max_streams: int = _setting(
+        1000, "calls at a time on one connection; the client keeps the others back", at_least=1, at_most=1_000_000
+    )
+    keepalive_s: float = _setting(
+        60.0, "ask a silent connection so often whether it lives; one that does not answer in a third of it is closed",
+        at_least=1, at_most=7200,
+    )  # fmt: skip
     max_pixels: int = _setting(16_777_216, "largest encoded image, width x height", at_least=784, at_most=2**28)
     max_decoding: int = _setting(
         256, "large images that may wait for their decoding before calls are refused", at_least=1, at_most=65536

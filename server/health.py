@@ -10,8 +10,10 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from server.errors import Draining, ModelNotFound
+from server.statuses import answers_errors, answers_errors_of_stream
 
 Status = health_pb2.HealthCheckResponse.ServingStatus
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -67,13 +69,15 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # g
         self._changed.set()
         self._changed = asyncio.Event()
 
+    @answers_errors
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802  # the name of the RPC
-        """The status now. Aborts with NOT_FOUND for a name that nobody has set."""
+        """The status now. NOT_FOUND for a name that nobody has set."""
         status = self._statuses.get(request.service)
         if status is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"nothing named {request.service[:80]!r} is served")
+            raise ModelNotFound(f"nothing named {request.service[:80]!r} is served", field="service")
         return health_pb2.HealthCheckResponse(status=status)
 
+    @answers_errors_of_stream
     async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802  # the name of the RPC
         """The status now, and again whenever it changes; UNAVAILABLE once the server goes away."""
         last = None
@@ -84,6 +88,6 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # g
                 yield health_pb2.HealthCheckResponse(status=status)
                 last = status
             elif self._closed:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is going away")
+                raise Draining("the server is going away")
             else:
                 await changed.wait()

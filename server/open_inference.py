@@ -22,7 +22,7 @@ from server.health import HealthServicer
 from server.job import Answer, Images, Rows
 from server.preprocess import Framed
 from server.servicer import RecognizerServicer, Served, read_deadline
-from server.statuses import abort, answers_errors, read_request_id, to_known
+from server.statuses import answers_errors, answers_errors_of_stream, read_request_id, to_known
 from server.streaming import answer_in_order
 from server.tensors import ENCODED, EVIDENCE, IMAGE, PROBABILITIES, read_input, read_outputs, refuse_parameters, write_outputs
 
@@ -133,16 +133,14 @@ class OpenInferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # t
             self._recognizer.send_away()
         return await self._infer(request, read_deadline(context), at_once=True)
 
+    @answers_errors_of_stream
     async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
         """As RecognizeStream: in order, reading ahead, each request with an error of its own."""
         ours, answer = self._recognizer, partial(self._answer_streamed, context, read_deadline(context))
-        try:
-            if ours.refusing:
-                ours.send_away()
-            async for item in answer_in_order(aiter(requests), answer, window=ours.stream_window, drain=ours.draining):
-                yield item
-        except Exception as error:
-            await abort(context, error)
+        if ours.refusing:
+            ours.send_away()
+        async for item in answer_in_order(aiter(requests), answer, window=ours.stream_window, drain=ours.draining):
+            yield item
 
     async def _answer_streamed(self, context: Any, deadline: float | None, request: Any) -> Any:
         try:

@@ -22,7 +22,7 @@ from server.intake import FramedBatch, Intake
 from server.job import Answer, Images
 from server.preprocess import Box, Framed
 from server.repository import ModelCard, refuse_unknown
-from server.statuses import abort, answers_errors, read_request_id, to_error
+from server.statuses import answers_errors, answers_errors_of_stream, read_request_id, to_error
 from server.streaming import answer_in_order
 
 
@@ -96,17 +96,14 @@ class RecognizerServicer(pb_grpc.RecognizerServicer):
         answer = await served.batcher.submit(images, deadline=read_deadline(context))
         return _write_batch(served, images, boxes, answer, wants_probabilities=request.probabilities)
 
+    @answers_errors_of_stream
     async def RecognizeStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
         """Answers in order while reading ahead. An idle stream ends UNAVAILABLE when the server drains."""
-        deadline = read_deadline(context)
-        answer = partial(self._answer_streamed, deadline, context)
-        try:
-            if self.refusing:
-                self.send_away()
-            async for item in answer_in_order(aiter(requests), answer, window=self.stream_window, drain=self.draining):
-                yield item
-        except Exception as error:
-            await abort(context, error)
+        if self.refusing:
+            self.send_away()
+        answer = partial(self._answer_streamed, read_deadline(context), context)
+        async for item in answer_in_order(aiter(requests), answer, window=self.stream_window, drain=self.draining):
+            yield item
 
     @answers_errors
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:  # noqa: N802

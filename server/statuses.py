@@ -10,7 +10,8 @@ import functools
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -27,6 +28,7 @@ REQUEST_ID_KEY = "x-request-id"
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 Answering = TypeVar("Answering")
 Method = Callable[[Any, Any, Any], Awaitable[Answering]]
+StreamMethod = Callable[[Any, Any, Any], AsyncIterator[Answering]]
 
 
 def answers_errors(method: Method[Answering]) -> Method[Answering]:
@@ -36,6 +38,21 @@ def answers_errors(method: Method[Answering]) -> Method[Answering]:
     async def answer(self: Any, request: Any, context: Any) -> Answering:
         try:
             return await method(self, request, context)
+        except Exception as error:
+            await abort(context, error)
+
+    return answer
+
+
+def answers_errors_of_stream(method: Callable[[Any, Any, Any], Any]) -> StreamMethod[Any]:
+    """The same for a method that answers with a stream."""
+
+    @functools.wraps(method)
+    async def answer(self: Any, requests: Any, context: Any) -> AsyncIterator[Any]:
+        try:
+            async with aclosing(method(self, requests, context)) as answers:
+                async for item in answers:
+                    yield item
         except Exception as error:
             await abort(context, error)
 

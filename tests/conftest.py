@@ -14,9 +14,15 @@ from tests.mnist import Digits, find_raw, read_digits
 from tests.server_process import ROOT, ServerProcess
 
 TESTS = Path(__file__).parent
-KINDS = ("unit", "contract", "e2e", "browser")
+KINDS = ("unit", "contract", "e2e", "browser", "conformance")
 
 StartServer = Callable[..., ServerProcess]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--whole", action="store_true", help="try the promises of tests/conformance at full size (make conformance)"
+    )
 
 
 def pytest_configure() -> None:

@@ -56,7 +56,7 @@ def test_what_runs_inline_is_over_in_time_and_never_on_cuda(provider: str, inlin
 
 
 def test_channel_options_bound_messages_both_ways_and_share_no_port() -> None:
-    options = dict(app.channel_options(1234))
+    options = dict(app.channel_options(Settings(max_message_bytes=1234)))
     assert options["grpc.max_receive_message_length"] == options["grpc.max_send_message_length"] == 1234
     assert options["grpc.so_reuseport"] == 0
 

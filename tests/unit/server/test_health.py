@@ -20,7 +20,10 @@ class Aborted(Exception):
 class Context:
     """The part of a call's context that health uses."""
 
-    async def abort(self, code: grpc.StatusCode, message: str) -> None:
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
+
+    async def abort(self, code: grpc.StatusCode, message: str, metadata: Any) -> None:
         raise Aborted(code.name, message)
 
 
