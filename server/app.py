@@ -243,9 +243,12 @@ def channel_options(settings: Settings) -> list[tuple[str, int]]:
         # Clients may ping every 10 s, also between calls; without this, their keepalive is answered by too_many_pings.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        # A client that vanished without a goodbye is noticed after so long, and all its calls are over then.
+        # A client that vanished without a goodbye is noticed after so long, and all its calls are over then. How long a ping
+        # waits for its answer must be said twice: by itself, keepalive_timeout_ms does nothing before a minute is over.
         ("grpc.keepalive_time_ms", int(settings.keepalive_s * 1e3)),
         ("grpc.keepalive_timeout_ms", int(settings.keepalive_s * 1e3 / 3)),
+        ("grpc.http2.ping_timeout_ms", int(settings.keepalive_s * 1e3 / 3)),
+        ("grpc.http2.max_pings_without_data", 0),  # however long it has been silent
     ]
 
 

@@ -126,12 +126,12 @@ class ServerProcess:
             self._descriptor = -1
 
 
-def start_process(*flags: str) -> subprocess.Popen[str]:
-    """`python -m server` with these flags and no setting from this environment."""
+def start_process(*flags: str, log: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    """`python -m server` with these flags and no setting from this environment. `log` is where it says what it does."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DIGITSERVE_")}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "clients" / "python")])
     command = [sys.executable, "-m", "server", *flags]
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log, text=True)
 
 
 def read_statistics(pid: int) -> tuple[float, float]:

@@ -77,9 +77,7 @@ def test_metadata_has_a_cap(server: ServerProcess) -> None:
 @pytest.mark.parametrize("path", RPCS)
 def test_what_is_no_message_is_refused_as_such_and_never_logged(server: ServerProcess, path: str) -> None:
     before = server.stderr
-    answers = server.connect().stream_stream(path)(
-        iter([b"\xff" * 20]), timeout=60
-    )  # on the wire, one message is a stream of one
+    answers = server.connect().stream_stream(path)(iter([b"\xff" * 20]), timeout=60)  # one message is a stream of one
     with pytest.raises(grpc.RpcError) as caught:
         list(answers)
     failure = read_failure(caught.value)

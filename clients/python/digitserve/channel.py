@@ -42,6 +42,7 @@ def channel_options(max_message_bytes: int) -> list[tuple[str, int | str]]:
         # A ping finds a dead peer, and keeps a quiet connection alive through NAT. The server permits one each 10 s.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.ping_timeout_ms", 10_000),  # else gRPC waits a minute all the same
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         # A channel that was broken comes back within 2 s of its server, not within gRPC's 2 minutes.
