@@ -90,7 +90,7 @@ $(VENV)/.serve: pyproject.toml constraints.txt clients/python/pyproject.toml | $
 
 $(VENV)/.all: pyproject.toml constraints.txt clients/python/pyproject.toml | $(BIN)/python
 	@echo "Installing what serving, training and the tests need into $(VENV) (some minutes, once; PyTorch is large)"
-	@$(INSTALL)[plot] -e ".[serve,train,dev]"
+	@$(INSTALL)[plot] -e ".[serve,otel,train,dev]"
 	@touch $@ $(VENV)/.serve
 
 # The page is tested in a real browser. Where none can be had, the tests of the page fail and say what brings one.

@@ -16,6 +16,7 @@ UNARY_TARGETS = {1: None, 16: 0.65, 64: 0.85, 256: None}
 PACKED_TARGET = 0.92
 COALESCED_TARGET = 5000.0
 IMAGES_A_BATCH = 256
+CROWD, CALLERS = 64, 8
 
 
 def measure_unary(stage: Stage) -> list[Row]:
@@ -47,6 +48,22 @@ def _unary_at(stage: Stage, in_flight: int, target: float | None) -> list[Row]:
         *(Row(f"unary, {in_flight} in flight, CPU a call, {name}", one.median, "ms", spread=one, digits=3)
           for name, one in cpu.items()),
     ]  # fmt: skip
+
+
+def measure_workers(stage: Stage) -> list[Row]:
+    """Recognize on one server process and on two, side by side. Callers are several processes: a connection has one worker."""
+    say(f"unary calls, {CROWD} in flight: one worker and two")
+    callers = replace(stage, processes=max(stage.processes, CALLERS))
+    with ServerProcess(*stage.server.command[2:], "--workers", "2") as two:
+        servers = {"1 worker": stage.server, "2 workers": two}
+        runs = interleave(stage.rounds, {name: partial(load_unary, callers, one, CROWD) for name, one in servers.items()})
+    rates = {name: [rate for rate, _ in results] for name, results in runs.items()}
+    ratio = paired_ratios(rates["2 workers"], rates["1 worker"])
+    title, spreads = f"unary, {CROWD} in flight", {name: spread_of(values) for name, values in rates.items()}
+    return [
+        Row(f"{title}, 2 workers against 1", ratio.median, "x", spread=ratio, raw={"calls_per_s": rates}),
+        *(Row(f"{title}, {name}", one.median, "calls/s", spread=one, digits=0) for name, one in spreads.items()),
+    ]
 
 
 def measure_packed(stage: Stage) -> list[Row]:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 # Before numpy is first imported: its linear algebra would wake a thread for each core, for products of some microseconds.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from server.config import SettingError, Settings, describe, read_command
+from server.cores import count_workers
 from server.logs import set_up_logging
+
+if TYPE_CHECKING:
+    from server.app import OnServing
+
+logger = logging.getLogger("digitserve")
 
 
 def main() -> int:
@@ -24,8 +33,21 @@ def main() -> int:
     if check:
         print(describe(settings))
         return 0
+    if settings.traces and not _can_trace():
+        return _fail("traces is set, but OpenTelemetry is not installed: pip install -c constraints.txt -e '.[serve,otel]'", 2)
+    workers = count_workers(settings.workers)
     set_up_logging(settings.log_level, settings.log_format)
-    logging.getLogger("digitserve").info("settings: %s", describe(settings))
+    logger.info("settings: %s", describe(settings))
+    settings = replace(settings, workers=str(workers))
+    reason = serve_here(settings) if workers == 1 else _supervise(settings)
+    if reason and settings.log_format == "json":
+        logger.critical("%s", reason)
+        return 1
+    return _fail(reason, 1) if reason else 0
+
+
+def serve_here(settings: Settings, on_serving: OnServing | None = None) -> str:
+    """Serves in this process until it is told to stop. Returns why it can't start, or nothing."""
     # Imported late: a wrong setting is told in a tenth of a second.
     from server.address import ListenError
     from server.app import serve
@@ -36,18 +58,36 @@ def main() -> int:
 
     try:
         with asyncio.Runner(loop_factory=_choose_loop(settings)) as runner:
-            runner.run(serve(settings))
+            runner.run(serve(settings, on_serving))
     except (CertificateError, ListenError, ModelError, ProviderError, RepositoryError, TokenError) as error:
-        if settings.log_format == "json":
-            logging.getLogger("digitserve").critical("%s", error)
-            return 1
-        return _fail(str(error), 1)
-    return 0
+        return str(error)
+    return ""
+
+
+def _supervise(settings: Settings) -> str:
+    """The same, in processes of their own."""
+    from server.address import ListenError
+    from server.supervisor import WorkerError, supervise
+
+    _choose_loop(settings)  # what is missing is told once
+    try:
+        asyncio.run(supervise(settings))
+    except (ListenError, WorkerError) as error:
+        return str(error)
+    return ""
 
 
 def _fail(line: str, status: int) -> int:
     print(f"digitserve: {line}", file=sys.stderr)
     return status
+
+
+def _can_trace() -> bool:
+    """Whether the extra is there. To import it would take the time and memory that a supervisor does not spend."""
+    try:
+        return importlib.util.find_spec("opentelemetry.exporter.otlp.proto.grpc") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _choose_loop(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import TYPE_CHECKING
 
-import grpc
+if TYPE_CHECKING:
+    import grpc
+
+_REUSE = (socket.SO_REUSEADDR,) if os.name == "posix" else ()  # elsewhere the option means to share the port
 
 
 class ListenError(Exception):
@@ -18,26 +22,41 @@ def check_address(host: str, port: int) -> None:
     Raises:
         ListenError: the port is taken, or the address is not this machine's.
     """
+    _bind(host, port, _REUSE).close()
+
+
+def reserve_address(host: str, port: int) -> socket.socket:
+    """A socket that never listens: its port is one that several processes of ours may listen on, and nobody else's.
+
+    Raises:
+        ListenError: as check_address().
+    """
+    check_address(host, port)
+    try:
+        return _bind(host, port, (socket.SO_REUSEPORT,))
+    except ListenError:  # a server that did not share the port was there a minute ago, and connections of it linger
+        return _bind(host, port, (socket.SO_REUSEPORT, socket.SO_REUSEADDR))
+
+
+def _bind(host: str, port: int, options: tuple[int, ...]) -> socket.socket:
+    """On the first address of `host` that can be had."""
     reason = ""
     try:
         found = socket.getaddrinfo(host.strip("[]") or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise ListenError(f"can't listen on {join(host, port)}: {error.strerror}") from error
     for family, kind, protocol, _, address in found:
+        bound = socket.socket(family, kind, protocol)
         try:
-            _bind(family, kind, protocol, address)
+            for option in options:
+                bound.setsockopt(socket.SOL_SOCKET, option, 1)
+            bound.bind(address)
         except OSError as error:
+            bound.close()
             reason = error.strerror or str(error)
         else:
-            return
+            return bound
     raise ListenError(f"can't listen on {join(host, port)}: {reason}")
-
-
-def _bind(family: int, kind: int, protocol: int, address: tuple[object, ...]) -> None:
-    with socket.socket(family, kind, protocol) as probe:
-        if os.name == "posix":  # elsewhere the option means to share the port
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(address)
 
 
 def listen(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None = None) -> str:

@@ -11,14 +11,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 from digitserve.v1 import recognizer_pb2, recognizer_pb2_grpc
@@ -37,6 +36,7 @@ from server.open_inference import OpenInferenceServicer
 from server.repository import ModelCard, Variant, index_names, read_repository
 from server.servicer import RecognizerServicer, Served
 from server.session import CPU, CUDA, ProviderError, Session, check_model, check_wheels, choose_provider, open_session
+from server.signals import ignore_stop, listen_for_stop
 from server.statuses import answers_errors_of_stream
 from server.tls import Identity, make_credentials
 from server.tokens import TokenGuard, Tokens
@@ -44,6 +44,7 @@ from server.tokens import TokenGuard, Tokens
 if TYPE_CHECKING:
     from server.recorder import Recorder
     from server.scrape import Scrape
+    from server.traces import Traces
 
 logger = logging.getLogger("digitserve.app")
 
@@ -62,31 +63,39 @@ class App:
     executors: list[ThreadPoolExecutor] = field(default_factory=list)
     address: str = ""
     scrape: Scrape | None = None
+    recorder: Recorder | None = None
+    traces: Traces | None = None
 
 
-async def serve(settings: Settings) -> None:
+OnServing: TypeAlias = Callable[[App, asyncio.Event], Coroutine[Any, Any, None]]
+
+
+async def serve(settings: Settings, on_serving: OnServing | None = None) -> None:
     """Starts, serves until SIGTERM or SIGINT, and drains.
+
+    Args:
+        on_serving: runs beside the server once it serves; it may set the event, which asks the server to stop.
 
     Raises:
         ListenError, ModelError, ProviderError, RepositoryError: it can't start.
     """
-    asked_to_stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked_to_stop.set)
+    asked_to_stop = listen_for_stop()
     app = await start(settings)
+    beside = asyncio.create_task(on_serving(app, asked_to_stop)) if on_serving else None
     await asked_to_stop.wait()
     await drain(app, settings)
-    for number in (signal.SIGTERM, signal.SIGINT):  # asking again, now that all is done, must not spoil the exit status
-        loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_IGN)
+    if beside:
+        beside.cancel()
+    ignore_stop()
 
 
 async def start(settings: Settings) -> App:
     """Brings the server up; when it returns, every model is warm and the server says SERVING."""
     started_at = time.perf_counter()
     health = HealthServicer(SERVICE, OPEN_INFERENCE)
-    check_address(settings.host, settings.port)
+    alone = settings.workers == "1"
+    if alone:  # else the supervisor has done so, and holds the port for all
+        check_address(settings.host, settings.port)
     credentials, guards = _open_gate(settings)
     check_wheels()
     cards = read_repository(settings.models)
@@ -95,8 +104,7 @@ async def start(settings: Settings) -> App:
     executors: list[ThreadPoolExecutor] = []
     index = index_names(cards)
     served: dict[str, Served] = {}
-    scrape = await _open_metrics(settings, served, health)
-    recorder = scrape.recorder if scrape else None
+    recorder, scrape = await _open_metrics(settings, served, health)
     for card in cards:
         names = [name for name, named in index.items() if named is card]
         report = partial(health.report, [name for name in names if name])
@@ -111,13 +119,15 @@ async def start(settings: Settings) -> App:
         note_framing=recorder.note_framing if recorder else None,
     )
     servicer = RecognizerServicer(served, intake, stream_window=settings.stream_window)
-    server = make_server(servicer, health, settings, recorder, guards)
+    traces = _open_traces(settings)
+    server = make_server(servicer, health, settings, recorder, guards, traces)
     address = listen(server, settings.host, settings.port, credentials)
-    app = App(server, servicer, health, served, [*executors, decoders], address, scrape)
+    app = App(server, servicer, health, served, [*executors, decoders], address, scrape, recorder, traces)
     await server.start()
     health.report([name for name in served if name], healthy=True)
     _freeze_heap()
-    logger.info("serving on %s (started in %.1f s)", app.address, time.perf_counter() - started_at)
+    said = "serving on" if alone else "one more worker on"  # the supervisor says the former, once for all
+    logger.info("%s %s (started in %.1f s)", said, app.address, time.perf_counter() - started_at)
     return app
 
 
@@ -130,16 +140,31 @@ def _open_gate(settings: Settings) -> tuple[grpc.ServerCredentials | None, list[
     return credentials, [TokenGuard(Tokens(Path(settings.tokens)))] if settings.tokens else []
 
 
-async def _open_metrics(settings: Settings, models: dict[str, Served], health: HealthServicer) -> Scrape | None:
-    """Imported late: who wants no metrics pays neither time nor memory for them."""
+async def _open_metrics(
+    settings: Settings, models: dict[str, Served], health: HealthServicer
+) -> tuple[Recorder | None, Scrape | None]:
+    """Imported late: who wants no metrics pays neither time nor memory for them. A worker tells its supervisor alone."""
     if settings.metrics_port < 0:
-        return None
+        return None, None
     from server.recorder import Recorder
-    from server.scrape import Scrape
 
-    scrape = Scrape(Recorder(models, health))
+    recorder = Recorder(models, health)
+    if settings.workers != "1":
+        return recorder, None
+    from server.scrape import Scrape, collect_own
+
+    scrape = Scrape(partial(collect_own, recorder))
     await scrape.open(settings.metrics_host, settings.metrics_port)
-    return scrape
+    return recorder, scrape
+
+
+def _open_traces(settings: Settings) -> Traces | None:
+    """Imported late, as the metrics are."""
+    if not settings.traces:
+        return None
+    from server.traces import Traces, export_to
+
+    return Traces(export_to(settings.traces))
 
 
 async def _load(
@@ -207,6 +232,7 @@ def make_server(
     settings: Settings,
     recorder: Recorder | None = None,
     guards: Sequence[TokenGuard] = (),
+    traces: Traces | None = None,
 ) -> grpc.aio.Server:
     """A gRPC server with both our services, health and reflection, not yet listening."""
     services: list[Any] = [servicer, OpenInferenceServicer(servicer, health)]
@@ -215,6 +241,8 @@ def make_server(
         for gate in gates:
             gate.note_drop = recorder.note_drop
         services = [recorder.watch(service) for service in services]
+    if traces:
+        services = [traces.watch(name, service) for name, service in zip((SERVICE, OPEN_INFERENCE), services, strict=True)]
     ours, open_inference = services
     server = grpc.aio.server(interceptors=guards, options=channel_options(settings))
     registrar = Registrar(server)
@@ -239,7 +267,8 @@ def channel_options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", settings.max_message_bytes),
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.max_concurrent_streams", settings.max_streams),
-        ("grpc.so_reuseport", 0),  # a port that is taken must be an error, not a coin toss between two servers
+        # A port that is taken must be an error, not a coin toss between two servers; but workers share theirs.
+        ("grpc.so_reuseport", int(settings.workers != "1")),
         # Clients may ping every 10 s, also between calls; without this, their keepalive is answered by too_many_pings.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
@@ -277,6 +306,8 @@ async def drain(app: App, settings: Settings) -> None:
         await served.batcher.close()
     for executor in app.executors:
         executor.shutdown()
+    if app.traces:
+        await app.traces.close()
     if app.scrape:
         app.scrape.close()
     logger.info("drained")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 ENVIRONMENT_PREFIX = "DIGITSERVE_"
+MAX_WORKERS = 256
 
 
 class SettingError(Exception):
@@ -49,8 +51,9 @@ class Settings:
     )
     cuda_graphs: bool = _setting(True, "on CUDA: replay one captured graph for each batch bucket")
     instances: int = _setting(
-        0, "batches that run at the same time; 0: one for each core, on CUDA one", at_least=0, at_most=256
+        0, "batches that run at the same time; 0: one for each core that a worker has, on CUDA one", at_least=0, at_most=256
     )
+    workers: str = _setting("1", "server processes on the one port; auto: one for each core")
     max_batch_size: int = _setting(0, "images in one batch; 0: what the model publishes", at_least=0, at_most=4096)
     max_queue_size: int = _setting(16384, "images that may wait before calls are refused", at_least=1, at_most=10_000_000)
     max_queue_delay_ms: float = _setting(
@@ -95,6 +98,8 @@ class Settings:
         -1, "port of the metrics for Prometheus; -1: no metrics, 0 takes a free one", at_least=-1, at_most=65535
     )
 
+    traces: str = _setting("", "OTLP endpoint that gets a trace of each call, such as http://127.0.0.1:4317; none: no traces")
+
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check(field, getattr(self, field.name))
@@ -104,6 +109,12 @@ class Settings:
             raise SettingError(
                 "tls_client_authorities needs tls_certificate and tls_key: without TLS, callers show no certificate"
             )
+        if self.workers != "auto" and not (self.workers.isdecimal() and 1 <= int(self.workers) <= MAX_WORKERS):
+            raise SettingError(f"workers must be auto or a number from 1 to {MAX_WORKERS}, not {self.workers!r}")
+        if self.traces and not self.traces.startswith(("http://", "https://")):
+            raise SettingError(f"traces must be an address such as http://127.0.0.1:4317, not {self.traces!r}")
+        if self.workers != "1" and sys.platform != "linux":
+            raise SettingError("workers must be 1 here: only Linux shares the calls to one port out among processes")
 
 
 def _check(field: dataclasses.Field[Any], value: Any) -> None:
@@ -155,6 +166,11 @@ def describe(settings: Settings) -> str:
     return " ".join(f"{field.name}={getattr(settings, field.name)}" for field in dataclasses.fields(settings))
 
 
+def write_flags(settings: Settings) -> list[str]:
+    """The settings as a command line that read_command() takes."""
+    return [f"--{field.name.replace('_', '-')}={getattr(settings, field.name)}" for field in dataclasses.fields(settings)]
+
+
 def _read_file(path: Path) -> dict[str, Any]:
     """The settings that a TOML file holds, each of its own type."""
     try:
@@ -172,8 +188,8 @@ def _read_file(path: Path) -> dict[str, Any]:
 def _convert(value: Any, kind: type, source: str) -> Any:
     """TOML tells numbers, words and booleans apart: so do we."""
     if kind not in (bool, int, float):
-        if isinstance(value, str):
-            return _parse(value, kind, source)
+        if isinstance(value, str) or (kind is str and type(value) is int):  # workers = 2
+            return _parse(str(value), kind, source)
     elif type(value) is kind or (kind is float and type(value) is int):
         return value
     expected = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "text in quotes")

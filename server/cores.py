@@ -18,3 +18,8 @@ def count_cores(cpu_max: Path = _CPU_MAX) -> int:
     if quota == "max":
         return affinity
     return max(1, min(affinity, int(quota) // int(period)))
+
+
+def count_workers(workers: str) -> int:
+    """How many server processes the setting means."""
+    return count_cores() if workers == "auto" else int(workers)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from server.recorder import CONFIDENCE, IMAGES, SECONDS, Calls, Labels, ModelRecord, Recorder
+from server.histogram import CONFIDENCE, IMAGES, SECONDS, Labels
 
 if TYPE_CHECKING:
+    from server.recorder import Calls, ModelRecord, Recorder
     from server.servicer import Served
 
 MAX_CLASSES = 100  # a model with more has no counter for each: every one is a time series in somebody's database
@@ -22,7 +23,10 @@ Values: TypeAlias = Iterable[tuple[Labels, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """`read` gives a value for each combination of labels: a number, or what Histogram.read() returns."""
+    """`read` gives a value for each combination of labels: a number, or what Histogram.read() returns.
+
+    Of several server processes, counters and histograms are added up; `over_workers` makes one gauge of theirs.
+    """
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -30,6 +34,7 @@ class Metric:
     meaning: str
     read: Callable[[Recorder], Values]
     buckets: tuple[float, ...] = ()
+    over_workers: Callable[[Iterable[float]], float] = sum
 
 
 def _flatten(pairs: Iterable[tuple[Labels, Any]]) -> Iterator[tuple[Labels, Any]]:
@@ -161,17 +166,27 @@ METRICS = (
     ),
     Metric(
         "digitserve_serving", "gauge", (),
-        "1 while health says SERVING, 0 before, while draining and while a model keeps failing.",
-        lambda seen: [((), int(seen.health.is_serving()))],
+        "1 while health says SERVING, 0 before, while draining and while a model keeps failing. With workers: while one does.",
+        lambda seen: [((), int(seen.health.is_serving()))], over_workers=max,
     ),
     Metric(
         "digitserve_model_info", "gauge", (*MODEL, "provider"),
         "1 for each model that is served: its version and what runs it.",
-        _of_models(lambda one, record: {one.provider: 1}),
+        _of_models(lambda one, record: {one.provider: 1}), over_workers=max,
     ),
     Metric(
         "digitserve_build_info", "gauge", ("version", "onnxruntime", "grpcio", "python"),
         "1, with the versions of what runs.",
-        _name_build,
+        _name_build, over_workers=max,
+    ),
+    Metric(
+        "digitserve_workers", "gauge", (),
+        "Server processes that serve and have answered this scrape.",
+        lambda seen: [((), 1)],
+    ),
+    Metric(
+        "digitserve_worker_restarts_total", "counter", (),
+        "Server processes that ended by themselves and were started again.",
+        lambda seen: [((), 0)],
     ),
 )  # fmt: skip

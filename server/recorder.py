@@ -8,19 +8,19 @@ docs/decisions/0014-metrics.md. Where metrics are off there is no Recorder, and 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import re
 import time
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
 
+from server.doors import name_end, watch
 from server.errors import DeadlinePassed, RecognizerError
+from server.histogram import CONFIDENCE, IMAGES, SECONDS, Counts, Histogram, Labels
 from server.job import LEAVE_REASONS, Images, Rows
 
 if TYPE_CHECKING:
@@ -28,31 +28,7 @@ if TYPE_CHECKING:
     from server.repository import ModelCard
     from server.servicer import Served
 
-SECONDS = (5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-IMAGES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0)
-CONFIDENCE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
 UNREAD_VALUES = 4096  # probabilities that wait to be counted: numpy's fixed cost is shared by some hundred images
-
-Labels: TypeAlias = tuple[str, ...]
-Counts: TypeAlias = tuple[Sequence[int], float]  # of a histogram: observations in each bucket, and their sum
-
-
-class Histogram:
-    """How often a value was at most each of `bounds` (and more than the one before), and the sum of all."""
-
-    __slots__ = ("bounds", "counts", "sum")
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
-
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
-
-    def read(self) -> Counts:
-        return self.counts, self.sum
 
 
 class ModelRecord:
@@ -165,15 +141,12 @@ class Recorder:
 
     def watch(self, servicer: Any) -> Any:
         """The RPCs of a servicer, each with somebody at the door who counts and takes the time."""
-        watched = SimpleNamespace()
-        for name in (name for name in dir(servicer) if name[0].isupper()):
-            method = getattr(servicer, name)
-            if inspect.iscoroutinefunction(method):
-                method = self._watch_unary(self.calls.setdefault(name, Calls()), method)
-            elif inspect.isasyncgenfunction(method):
-                method = self._watch_stream(self.calls.setdefault(name, Calls()), method)
-            setattr(watched, name, method)
-        return watched
+        calls = self.calls.setdefault
+        return watch(
+            servicer,
+            lambda name, method: self._watch_unary(calls(name, Calls()), method),
+            lambda name, method: self._watch_stream(calls(name, Calls()), method),
+        )
 
     def _watch_unary(self, calls: Calls, method: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
         async def answer(request: Any, context: Any) -> Any:
@@ -209,14 +182,14 @@ class Recorder:
         return answer
 
     def _note_failure(self, calls: Calls, error: BaseException, context: Any) -> None:
-        status = grpc.StatusCode.UNKNOWN
+        status = name_end(error, context)
         cause: BaseException | None = error
         if isinstance(error, grpc.aio.AbortError):  # abort() was called while the cause was being handled
-            status, cause = context.code(), error.__context__
-        elif isinstance(error, asyncio.CancelledError | GeneratorExit):
-            late = context.time_remaining() == 0  # gRPC itself ends the call, then
-            status = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
-            cause = DeadlinePassed("") if late else asyncio.CancelledError()
+            cause = error.__context__
+        elif status is grpc.StatusCode.DEADLINE_EXCEEDED:
+            cause = DeadlinePassed("")
+        elif status is grpc.StatusCode.CANCELLED:
+            cause = asyncio.CancelledError()
         calls.statuses[status.name] = calls.statuses.get(status.name, 0) + 1
         self.note_drop(cause or error)
 

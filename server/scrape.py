@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import closing, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.core import Metric as Family
@@ -17,22 +19,25 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from server.address import ListenError, check_address, join
-from server.metrics import METRICS, Metric
-from server.recorder import Recorder
+from server.metrics import METRICS, Metric, Values
+
+if TYPE_CHECKING:
+    from server.recorder import Recorder
+    from server.totals import Totals
 
 logger = logging.getLogger("digitserve.metrics")
 
 PATIENCE_S = 10.0  # for a whole exchange: who stalls holds a socket, nothing else
 MAX_REQUEST_BYTES = 16 * 1024
+NOT_SUMMED = {"process_start_time_seconds": min, "process_max_fds": max}  # of all that is told about a process
 
 
 class Scrape:
     """An open port for Prometheus. `address` is host:port."""
 
-    def __init__(self, recorder: Recorder) -> None:
-        self.recorder = recorder
+    def __init__(self, collect: Callable[[], AsyncIterator[Family]]) -> None:
         self.address = ""
-        self._process = ProcessCollector(registry=None)
+        self._collect = collect
 
     async def open(self, host: str, port: int) -> None:
         """Listens.
@@ -72,10 +77,9 @@ class Scrape:
 
     async def render(self) -> AsyncIterator[bytes]:
         """The text for Prometheus, metric by metric, with a round of the event loop after each."""
-        for metric in METRICS:
-            yield generate_latest(_Shelf([make_family(metric, self.recorder)]))
+        async for family in self._collect():
+            yield generate_latest(_Shelf([family]))
             await asyncio.sleep(0)
-        yield generate_latest(_Shelf(self._process.collect()))
 
 
 class _Shelf(Collector):
@@ -88,17 +92,40 @@ class _Shelf(Collector):
         return self._families
 
 
-def make_family(metric: Metric, recorder: Recorder) -> Family:
-    """The metric's values now, as the library writes them out."""
+async def collect_own(recorder: Recorder) -> AsyncIterator[Family]:
+    """What a server that is one process tells."""
+    for metric in METRICS:
+        yield make_family(metric, metric.read(recorder))
+    for family in ProcessCollector(registry=None).collect():
+        yield family
+
+
+async def collect_all(totals: Totals, present: Mapping[int, int]) -> AsyncIterator[Family]:
+    """What several processes tell together: those with the numbers and process ids in `present`, and of counters all others."""
+    for number, pid in present.items():
+        seen = ProcessCollector(pid=partial(int, pid), registry=None).collect()
+        totals.take(number, {family.name: {(): family.samples[0].value} for family in seen})
+    for metric in METRICS:
+        yield make_family(metric, totals.read(metric, present))
+    for family in ProcessCollector(registry=None).collect():
+        kind: Literal["counter", "gauge"] = "counter" if family.type == "counter" else "gauge"
+        metric = Metric(
+            family.name, kind, (), family.documentation, lambda seen: (), over_workers=NOT_SUMMED.get(family.name, sum)
+        )
+        yield make_family(metric, totals.read(metric, present))
+
+
+def make_family(metric: Metric, values: Values) -> Family:
+    """The metric's values, as the library writes them out."""
     if metric.kind == "histogram":
         histogram = HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)
         names = [*map(str, metric.buckets), "+Inf"]
-        for labels, (counts, total) in metric.read(recorder):
+        for labels, (counts, total) in values:
             histogram.add_metric(labels, list(zip(names, _add_up(counts), strict=True)), total)
         return histogram
     kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
     family: CounterMetricFamily | GaugeMetricFamily = kind(metric.name, metric.meaning, labels=metric.labels)
-    for labels, value in metric.read(recorder):
+    for labels, value in values:
         family.add_metric(labels, value)
     return family
 

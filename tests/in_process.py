@@ -87,7 +87,7 @@ class InProcess:
 
 @asynccontextmanager
 async def serving(
-    run: Run = read_stamps, limits: Limits | None = None, *, batcher: Any = None, metrics: bool = False
+    run: Run = read_stamps, limits: Limits | None = None, *, batcher: Any = None, metrics: bool = False, traces: Any = None
 ) -> AsyncIterator[InProcess]:
     """Serves the model `run`; `batcher` may stand in for the real one."""
     settings = Settings(port=0)
@@ -108,7 +108,7 @@ async def serving(
         )
         servicer = RecognizerServicer(models, intake, stream_window=settings.stream_window)
         health.report([name for name in models if name], healthy=True)
-        server = make_server(servicer, health, settings, recorder)
+        server = make_server(servicer, health, settings, recorder, traces=traces)
         address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
         await server.start()
         async with grpc.aio.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:

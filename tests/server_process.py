@@ -38,6 +38,7 @@ class ServerProcess:
         self.start_s = 0.0
         self._lines: list[str] = []
         self._told = threading.Event()
+        self._more = threading.Condition()
         self._asked = False
         self._descriptor = -1
         self._channels: list[grpc.Channel] = []
@@ -70,6 +71,12 @@ class ServerProcess:
     def stderr(self) -> str:
         """What it has said so far."""
         return "".join(self._lines)
+
+    def wait_for_lines(self, text: str, number: int) -> None:
+        """Returns once it has said so many lines with that text in them."""
+        with self._more:
+            told = self._more.wait_for(lambda: self.stderr.count(text) >= number, START_TIMEOUT_S)
+        assert told, f"{text!r} was not said {number} times:\n{self.stderr}"
 
     def connect(self, **options: int) -> grpc.Channel:
         """A channel of its own, closed with the server. Options are gRPC's, with _ for the dots after `grpc`."""
@@ -108,7 +115,9 @@ class ServerProcess:
     def _read_stderr(self) -> None:
         assert self._process.stderr is not None
         for line in self._process.stderr:
-            self._lines.append(line)
+            with self._more:
+                self._lines.append(line)
+                self._more.notify_all()
             if found := SERVING.search(line):
                 self.address = found[1]
                 self._told.set()

@@ -49,9 +49,21 @@ def test_who_wants_no_metrics_does_not_load_them() -> None:
     assert "prometheus_client" in loaded_after("server.scrape"), "the check must look at the real thing"
 
 
+def test_who_wants_no_traces_does_not_load_them() -> None:
+    assert not loaded_after("server.__main__", "server.app", "server.scrape") & {"opentelemetry"}
+    assert "opentelemetry" in loaded_after("server.traces"), "the check must look at the real thing"
+    assert {name for name, imports in graph().items() if "traces" in imports} == {"app"}
+
+
 def test_only_who_records_and_who_starts_knows_the_recorder() -> None:
-    assert {name for name, imports in graph().items() if "recorder" in imports} == {"app", "metrics", "scrape"}
-    assert {name for name, imports in graph().items() if "scrape" in imports} == {"app"}
+    assert {name for name, imports in graph().items() if "recorder" in imports} == {"app", "metrics", "scrape", "worker"}
+    assert {name for name, imports in graph().items() if "scrape" in imports} == {"app", "supervisor"}
+
+
+def test_the_supervisor_loads_nothing_that_answers_calls() -> None:
+    ours = loaded_after("server.__main__", "server.supervisor", "server.scrape")
+    assert not ours & {"grpc", "onnxruntime", "numpy", "PIL", "digitserve", "google"}
+    assert "asyncio" in ours, "the check must look at the real thing"
 
 
 def test_the_framing_routine_knows_neither_grpc_nor_onnxruntime() -> None:

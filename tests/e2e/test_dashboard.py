@@ -16,6 +16,7 @@ from digitserve.v1 import recognizer_pb2 as pb
 
 from tests.conftest import StartServer
 from tests.e2e.metrics import scrape
+from tests.e2e.test_metrics import settled
 from tests.pictures import encode_grey
 from tests.promql import Evaluator, NonsenseError, read_series
 from tests.server_process import ROOT, ServerProcess
@@ -48,6 +49,7 @@ def evaluator(start_server: StartServer, tmp_path_factory: pytest.TempPathFactor
     given = {"instance": "here:9464", "job": CONFIGURATION["scrape_configs"][0]["job_name"]}
     before = read_series(scrape(server), **given)
     call_in_every_way(server)
+    settled(server)
     return Evaluator(before, read_series(scrape(server), **given))
 
 

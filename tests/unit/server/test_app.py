@@ -59,6 +59,7 @@ def test_channel_options_bound_messages_both_ways_and_share_no_port() -> None:
     options = dict(app.channel_options(Settings(max_message_bytes=1234)))
     assert options["grpc.max_receive_message_length"] == options["grpc.max_send_message_length"] == 1234
     assert options["grpc.so_reuseport"] == 0
+    assert dict(app.channel_options(Settings(workers="2")))["grpc.so_reuseport"] == 1, "but workers do"
 
 
 Loaded = Callable[[Served, HealthServicer], Coroutine[Any, Any, None]]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import pytest
 
-from server.config import SettingError, Settings, describe, read_command, read_settings
+from server.config import SettingError, Settings, describe, read_command, read_settings, write_flags
 
 
 def test_without_anything_the_defaults() -> None:
@@ -51,6 +52,11 @@ def test_words_for_yes_and_no(text: str, value: bool) -> None:
             ["--tls-client-authorities", "a"],
             "tls_client_authorities needs tls_certificate and tls_key: without TLS, callers show no certificate",
         ),
+        (["--traces", "collector:4317"], "traces must be an address such as http://127.0.0.1:4317, not 'collector:4317'"),
+        (["--workers", "0"], "workers must be auto or a number from 1 to 256, not '0'"),
+        (["--workers", "257"], "workers must be auto or a number from 1 to 256, not '257'"),
+        (["--workers", "-1"], "workers must be auto or a number from 1 to 256, not '-1'"),
+        (["--workers", "all"], "workers must be auto or a number from 1 to 256, not 'all'"),
         (["--log", "info"], "unrecognized arguments: --log info (see --help)"),
         (["folder"], "unrecognized arguments: folder (see --help)"),
     ],
@@ -60,6 +66,24 @@ def test_what_cant_be_meant_is_refused(flags: list[str], message: str) -> None:
     with pytest.raises(SettingError) as caught:
         read_settings(flags, {})
     assert str(caught.value) == message
+
+
+def test_a_number_of_workers_needs_no_quotes(tmp_path: Path) -> None:
+    for text, workers in (("2", "2"), ('"2"', "2"), ('"auto"', "auto")):
+        assert read_settings(["--config", write(tmp_path, f"workers = {text}")], {}).workers == workers
+
+
+def test_workers_are_refused_where_a_port_cant_be_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert Settings().workers == "1"
+    for workers in ("2", "auto"):
+        with pytest.raises(SettingError, match=r"^workers must be 1 here: only Linux "):
+            Settings(workers=workers)
+
+
+def test_what_a_worker_is_told_is_what_its_supervisor_has() -> None:
+    settings = Settings(host="::", port=7, workers="3", models=Path("/m n"), inline_ms=0.5, cuda_graphs=False, tokens="-t=u")
+    assert read_settings(write_flags(settings), {"DIGITSERVE_PORT": "1"}) == settings
 
 
 def test_a_bad_variable_is_named_as_the_variable() -> None:
@@ -120,6 +144,9 @@ def test_every_setting_can_stand_in_a_file(field: dataclasses.Field[object], tmp
     ("text", "message"),
     [
         ('port = "1"', "port in {} must be a whole number, not '1'"),
+        ("workers = 0", "workers must be auto or a number from 1 to 256, not '0'"),
+        ("workers = 2.0", "workers in {} must be text in quotes, not 2.0"),
+        ("workers = true", "workers in {} must be text in quotes, not True"),
         ("port = 1.0", "port in {} must be a whole number, not 1.0"),
         ("port = true", "port in {} must be a whole number, not True"),
         ("port = 65536", "port must be between 0 and 65535, not 65536"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from server.cores import count_cores
+from server.cores import count_cores, count_workers
 
 
 @pytest.fixture(autouse=True)
@@ -39,3 +39,7 @@ def test_where_there_is_no_affinity(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: count)
     assert count_cores(tmp_path / "cpu.max") == cores
+
+
+def test_workers_are_a_number_or_one_for_each_core() -> None:
+    assert [count_workers(workers) for workers in ("1", "07", "auto")] == [1, 7, count_cores()]

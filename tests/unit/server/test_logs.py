@@ -76,6 +76,18 @@ def test_text_is_what_it_always_was(capsys: pytest.CaptureFixture[str]) -> None:
         assert sys.excepthook is hook
 
 
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_worker_has_its_number_in_every_line(log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with bare_logging():
+        set_up_logging("info", log_format, worker=3)
+        logging.getLogger("digitserve.app").info("drained")
+        said = capsys.readouterr().err
+    if log_format == "json":
+        assert json.loads(said)["worker"] == 3
+    else:
+        assert said.endswith(" INFO [w3] digitserve.app: drained\n")
+
+
 def test_with_json_nothing_else_is_written(capsys: pytest.CaptureFixture[str]) -> None:
     with bare_logging():
         set_up_logging("warning", "json")

@@ -14,8 +14,9 @@ import pytest
 
 from server import errors, recorder
 from server.errors import DeadlinePassed, QueueFull, RecognizerError
+from server.histogram import CONFIDENCE, IMAGES, SECONDS, Histogram
 from server.job import LEAVE_REASONS, Images, Rows
-from server.recorder import CONFIDENCE, IMAGES, SECONDS, Histogram, ModelRecord, Recorder, name_drop
+from server.recorder import ModelRecord, Recorder, name_drop
 from tests.in_process import CARD, read_stamps, stamp
 from tests.unit.server.vans import Bench, make_images, played, settle
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,14 +16,19 @@ from prometheus_client.parser import text_string_to_metric_families
 from server.address import ListenError
 from server.metrics import MAX_CLASSES, METRICS
 from server.recorder import ModelRecord, Recorder
-from server.scrape import MAX_REQUEST_BYTES, Scrape
+from server.scrape import MAX_REQUEST_BYTES, Scrape, collect_all, collect_own
+from server.totals import Totals
 from tests.in_process import CARD, read_stamps, stamp
 
 UNITS = ("seconds", "images", "ratio", "total", "info")
-COUNTS_THINGS = {"digitserve_running_calls", "digitserve_running_batches", "digitserve_serving"}
+COUNTS_THINGS = {"digitserve_running_calls", "digitserve_running_batches", "digitserve_serving", "digitserve_workers"}
 
 
 def make_scrape(classes: int = 10) -> Scrape:
+    return Scrape(partial(collect_own, make_recorder(classes)))
+
+
+def make_recorder(classes: int = 10) -> Recorder:
     """One model that has answered three images, and one call that has been refused."""
     health: Any = SimpleNamespace(is_serving=lambda: True)
     card: Any = SimpleNamespace(
@@ -37,7 +44,7 @@ def make_scrape(classes: int = 10) -> Scrape:
     seen = Recorder({"": served, "digits": served}, health)
     seen.watch(Servicer())
     seen.calls["Ask"].begun, seen.calls["Ask"].statuses = 3, {"NOT_FOUND": 1}
-    return Scrape(seen)
+    return seen
 
 
 class Servicer:
@@ -96,6 +103,30 @@ def test_every_metric_has_its_values() -> None:
     assert samples['digitserve_calls_total{method="Ask",status="NOT_FOUND"}'] == 1
     assert samples['digitserve_running_calls{method="Ask"}'] == 2
     assert samples["process_resident_memory_bytes{}"] > 1e6
+
+
+def test_several_processes_are_one_text_and_each_is_looked_at() -> None:
+    alone = asyncio.run(render(make_scrape()))
+    totals = Totals()
+    counted = {metric.name: dict(metric.read(make_recorder())) for metric in METRICS}
+    for number in (1, 2):
+        totals.take(number, counted)
+    present = dict.fromkeys((0, 1, 2), os.getpid())
+    together = asyncio.run(render(Scrape(partial(collect_all, totals, present))))
+    assert together.keys() == alone.keys()
+    assert together["digitserve_workers{}"] == 2
+    assert together["digitserve_serving{}"] == alone["digitserve_serving{}"] == 1
+    assert together['digitserve_calls_total{method="Ask",status="NOT_FOUND"}'] == 2
+    key = 'digitserve_queue_wait_seconds_bucket{le="0.5",model="digits",version="1"}'
+    assert together[key] == 2 * alone[key]
+    assert together["process_open_fds{}"] == pytest.approx(3 * alone["process_open_fds{}"], rel=0.3)
+    for once in ("process_start_time_seconds{}", "process_max_fds{}"):
+        assert together[once] == alone[once]
+
+
+def test_a_process_that_is_gone_leaves_no_gap() -> None:
+    together = asyncio.run(render(Scrape(partial(collect_all, Totals(), {0: os.getpid(), 1: 2**30}))))
+    assert together["process_resident_memory_bytes{}"] > 1e6
 
 
 def test_buckets_add_up_to_the_count() -> None:

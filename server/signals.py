@@ -1,0 +1,23 @@
+"""SIGTERM and SIGINT, which ask a process of ours to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+def listen_for_stop() -> asyncio.Event:
+    """An event that they set, from now on."""
+    asked_to_stop = asyncio.Event()
+    for number in STOPPING:
+        asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
+    return asked_to_stop
+
+
+def ignore_stop() -> None:
+    """Asking again, now that all is done, must not spoil the exit status."""
+    for number in STOPPING:
+        asyncio.get_running_loop().remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
