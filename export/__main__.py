@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from export.golden import choose_golden
 from export.onnx import OPSET, to_onnx
 from export.publish import check_target, publish
 from export.timing import measure
@@ -74,6 +75,8 @@ def run(options: argparse.Namespace) -> None:
     print(f"test set, in onnxruntime: {found}")
     made = make_variants(exported, found, options.variants, data)
     card = describe(options, checkpoint, settings, data, found) | compare(made, data)
+    graphs = [Graph(content) for content in made.contents().values()]
+    card["golden"] = choose_golden(graphs, data.test, card["class_names"], card["threshold"])
     files = {FILES[name]: content for name, content in made.contents().items()}
     target = publish(options.models, options.name, options.version, files=files, card=card, force=options.force)
     print(f"published {target}")

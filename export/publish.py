@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from server.repository import MODEL, NAME, VERSION  # what the server would not serve is not published
+from server.repository import CARD, MODEL, NAME, VERSION  # what the server would not serve is not published
 from train.errors import TrainingError
 
-CARD = "model.json"
 MAX_FILE_BYTES = 2_000_000
 
 
@@ -43,8 +42,8 @@ def publish(
         try:
             for file, part in files.items():
                 (folder / file).write_bytes(part)
-            content = json.dumps({"name": name, "version": version, **card, **checked}, indent=2, ensure_ascii=False)
-            (folder / CARD).write_text(content + "\n", encoding="utf-8")
+            content = format_card({"name": name, "version": version, **card, **checked})
+            (folder / CARD).write_text(content, encoding="utf-8")
             folder.chmod(0o755)
             _replace(folder, target)
         finally:
@@ -52,6 +51,10 @@ def publish(
     except OSError as error:
         raise PublishError(f"cannot write {target}: {error.strerror or error}") from error
     return target
+
+
+def format_card(card: Mapping[str, Any]) -> str:
+    return json.dumps(card, indent=2, ensure_ascii=False) + "\n"
 
 
 def check_target(models: Path, name: str, version: str, *, force: bool = False) -> Path:

@@ -1,8 +1,9 @@
 """Start and drain, in the one order that loses nothing.
 
-Start: settings -> NOT_SERVING -> is the address free? -> load -> check the provider -> warm up -> listen -> SERVING. The
-first live request is as fast as the rest.
-Drain: NOT_SERVING -> serve on for drain_delay -> refuse new calls -> finish what runs -> close the batchers -> exit 0.
+Start: settings -> NOT_SERVING -> is the address free? -> check the provider -> load, try and warm up -> listen -> SERVING.
+The first live request is as fast as the rest.
+Drain: load nothing more -> NOT_SERVING -> serve on for drain_delay -> refuse new calls -> finish what runs -> close the
+batchers -> exit 0.
 (Once grpc.aio's stop() begins, the health RPC is refused, too: hence NOT_SERVING first, and time to notice it.)
 """
 
@@ -14,7 +15,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -26,16 +27,15 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from server.address import check_address, listen
-from server.batcher import Batcher, Limits
+from server.catalog import Catalog
 from server.config import Settings
 from server.cores import count_cores
 from server.health import HealthServicer
 from server.intake import Intake
+from server.loader import Loader
 from server.messages import Registrar
 from server.open_inference import OpenInferenceServicer
-from server.repository import ModelCard, Variant, index_names, read_repository
-from server.servicer import RecognizerServicer, Served
-from server.session import CPU, CUDA, ProviderError, Session, check_model, check_wheels, choose_provider, open_session
+from server.servicer import RecognizerServicer
 from server.signals import ignore_stop, listen_for_stop
 from server.statuses import answers_errors_of_stream
 from server.tls import Identity, make_credentials
@@ -59,9 +59,9 @@ class App:
     server: grpc.aio.Server
     servicer: RecognizerServicer
     health: HealthServicer
-    models: dict[str, Served]
-    executors: list[ThreadPoolExecutor] = field(default_factory=list)
-    address: str = ""
+    catalog: Catalog
+    decoders: ThreadPoolExecutor
+    address: str
     scrape: Scrape | None = None
     recorder: Recorder | None = None
     traces: Traces | None = None
@@ -97,19 +97,9 @@ async def start(settings: Settings) -> App:
     if alone:  # else the supervisor has done so, and holds the port for all
         check_address(settings.host, settings.port)
     credentials, guards = _open_gate(settings)
-    check_wheels()
-    cards = read_repository(settings.models)
-    provider, reason = choose_provider(settings.execution_provider)
-    logger.info("execution provider %s (%s)", provider, reason)
-    executors: list[ThreadPoolExecutor] = []
-    index = index_names(cards)
-    served: dict[str, Served] = {}
-    recorder, scrape = await _open_metrics(settings, served, health)
-    for card in cards:
-        names = [name for name, named in index.items() if named is card]
-        report = partial(health.report, [name for name in names if name])
-        one = await _load(card, provider, settings, report, executors, recorder)
-        served.update(dict.fromkeys(names, one))
+    catalog = Catalog(settings.models, health)
+    recorder, scrape = await _open_metrics(settings, catalog, health)
+    await catalog.open(Loader(settings, recorder).load)
     decoders = ThreadPoolExecutor(max(2, count_cores()), thread_name_prefix="decode")
     intake = Intake(
         decoders,
@@ -118,13 +108,13 @@ async def start(settings: Settings) -> App:
         max_waiting_bytes=settings.max_decoding_bytes,
         note_framing=recorder.note_framing if recorder else None,
     )
-    servicer = RecognizerServicer(served, intake, stream_window=settings.stream_window)
+    servicer = RecognizerServicer(catalog.models, intake, stream_window=settings.stream_window)
     traces = _open_traces(settings)
-    server = make_server(servicer, health, settings, recorder, guards, traces)
+    server = make_server(servicer, health, settings, catalog, recorder, guards, traces)
     address = listen(server, settings.host, settings.port, credentials)
-    app = App(server, servicer, health, served, [*executors, decoders], address, scrape, recorder, traces)
+    app = App(server, servicer, health, catalog, decoders, address, scrape, recorder, traces)
     await server.start()
-    health.report([name for name in served if name], healthy=True)
+    catalog.watch(settings.repository_poll_s)
     _freeze_heap()
     said = "serving on" if alone else "one more worker on"  # the supervisor says the former, once for all
     logger.info("%s %s (started in %.1f s)", said, app.address, time.perf_counter() - started_at)
@@ -140,15 +130,13 @@ def _open_gate(settings: Settings) -> tuple[grpc.ServerCredentials | None, list[
     return credentials, [TokenGuard(Tokens(Path(settings.tokens)))] if settings.tokens else []
 
 
-async def _open_metrics(
-    settings: Settings, models: dict[str, Served], health: HealthServicer
-) -> tuple[Recorder | None, Scrape | None]:
+async def _open_metrics(settings: Settings, catalog: Catalog, health: HealthServicer) -> tuple[Recorder | None, Scrape | None]:
     """Imported late: who wants no metrics pays neither time nor memory for them. A worker tells its supervisor alone."""
     if settings.metrics_port < 0:
         return None, None
     from server.recorder import Recorder
 
-    recorder = Recorder(models, health)
+    recorder = Recorder(catalog.models, health, catalog.refused)
     if settings.workers != "1":
         return recorder, None
     from server.scrape import Scrape, collect_own
@@ -167,75 +155,17 @@ def _open_traces(settings: Settings) -> Traces | None:
     return Traces(export_to(settings.traces))
 
 
-async def _load(
-    card: ModelCard,
-    provider: str,
-    settings: Settings,
-    report: Callable[..., None],
-    executors: list[ThreadPoolExecutor],
-    recorder: Recorder | None = None,
-) -> Served:
-    """Opens the session, warms it on the thread that will serve it, and puts a batcher before it."""
-    max_batch_size = settings.max_batch_size or card.max_batch_size
-    session = _open(card, provider, max_batch_size, settings)
-    variant = _choose_variant(card, session.provider)
-    instances = 1 if session.provider == CUDA else settings.instances or count_cores()
-    executor = ThreadPoolExecutor(instances, thread_name_prefix=f"{card.name}-{card.version}")
-    executors.append(executor)
-    loop = asyncio.get_running_loop()
-    map_shape = await loop.run_in_executor(executor, check_model, session, variant.path, card.size, len(card.class_names))
-    times_ms = await loop.run_in_executor(executor, session.warm, max_batch_size)
-    limits = Limits(
-        max_batch_size=max_batch_size,
-        max_queue_size=settings.max_queue_size,
-        max_queue_delay_ms=settings.max_queue_delay_ms,
-        crowd_gather_ms=settings.crowd_gather_ms,
-        instances=instances,
-        inline_batch_size=_choose_inline_size(session, times_ms, settings.inline_ms),
-    )
-    logger.info(
-        "model %s %s in %s: warm, %.2f ms for one image; %d instances, up to %d images run inline, batches up to %d",
-        card.name, card.version, variant.name, times_ms[1], instances, limits.inline_batch_size, max_batch_size,
-    )  # fmt: skip
-    record = recorder.open_record(card, max_batch_size, session.pad) if recorder else None
-    batcher = Batcher(session.run, limits, executor, on_health=lambda healthy: report(healthy=healthy), recorder=record)
-    return Served(card, batcher, session.provider, map_shape)
-
-
-def _open(card: ModelCard, provider: str, max_batch_size: int, settings: Settings) -> Session:
-    """With `auto`, a device that is there but does not work is a warning, and the CPU serves."""
-    path = _choose_variant(card, provider).path
-    try:
-        return open_session(path, provider, max_batch_size=max_batch_size, cuda_graphs=settings.cuda_graphs)
-    except ProviderError as error:
-        if settings.execution_provider != "auto":
-            raise
-        logger.warning("%s; going on with the CPU", error)
-        return open_session(_choose_variant(card, CPU).path, CPU, max_batch_size=max_batch_size)
-
-
-def _choose_variant(card: ModelCard, provider: str) -> Variant:
-    """What model.json calls best for this provider's kind of device."""
-    return card.choose("cuda" if provider == CUDA else "cpu")
-
-
-def _choose_inline_size(session: Session, times_ms: dict[int, float], inline_ms: float) -> int:
-    """The largest warmed batch that is over in `inline_ms`. CUDA's graphs belong to their thread: never inline."""
-    if session.provider == CUDA:
-        return 0
-    return max((size for size, time_ms in times_ms.items() if time_ms <= inline_ms), default=0)
-
-
 def make_server(
     servicer: RecognizerServicer,
     health: HealthServicer,
     settings: Settings,
+    catalog: Catalog,
     recorder: Recorder | None = None,
     guards: Sequence[TokenGuard] = (),
     traces: Traces | None = None,
 ) -> grpc.aio.Server:
     """A gRPC server with both our services, health and reflection, not yet listening."""
-    services: list[Any] = [servicer, OpenInferenceServicer(servicer, health)]
+    services: list[Any] = [servicer, OpenInferenceServicer(servicer, health, catalog, control=settings.model_control)]
     if recorder:
         gates: list[Any] = [servicer, *guards]
         for gate in gates:
@@ -297,15 +227,15 @@ async def drain(app: App, settings: Settings) -> None:
     logger.info(
         "draining: NOT_SERVING for %.1f s, then up to %.1f s for running calls", settings.drain_delay_s, settings.drain_grace_s
     )
+    await app.catalog.close()
     app.health.drain()
     await asyncio.sleep(settings.drain_delay_s)
     app.health.close()
     await _refuse_until_quiet(app.servicer)
     await app.server.stop(settings.drain_grace_s)
-    for served in {id(one): one for one in app.models.values()}.values():
+    for served in {id(one): one for one in app.catalog.models.values()}.values():
         await served.batcher.close()
-    for executor in app.executors:
-        executor.shutdown()
+    app.decoders.shutdown()
     if app.traces:
         await app.traces.close()
     if app.scrape:

@@ -137,6 +137,11 @@ class Batcher:
         """Batches that run on instances."""
         return self._limits.instances - self._free
 
+    @property
+    def healthy(self) -> bool:
+        """Whether fewer than max_failures batches in a row have failed."""
+        return self._failures < self._limits.max_failures
+
     def answer_at_once(self, images: Images, *, deadline: float | None = None, explain: bool = False) -> Answer | None:
         """Runs a small request here and now, if nobody waits and an instance is free; None if it has to go through the tray.
 
@@ -366,9 +371,10 @@ class Batcher:
             offset = end
 
     def _note_success(self, compute_s: float, size: int) -> None:
-        if self._failures >= self._limits.max_failures:
-            self._on_health(True)
-        self._failures = 0
+        if self._failures:
+            recovered, self._failures = not self.healthy, 0
+            if recovered:
+                self._on_health(True)
         self._image_s += 0.1 * (compute_s / size - self._image_s)
 
     def _note_failure(self, requests: int, error: Exception, reason: str) -> RecognizerError:

@@ -46,6 +46,10 @@ class Settings:
         "", "file of the tokens that callers must show one of (python -m server.tokens makes them); none: any caller"
     )
     models: Path = _setting(Path("models"), "folder of the model repository")
+    repository_poll_s: float = _setting(
+        0.5, "look for new versions and moved labels so often; 0: only at the start", at_least=0, at_most=3600
+    )
+    model_control: bool = _setting(False, "let callers load and unload models, by the Open Inference Protocol")
     execution_provider: str = _setting(
         "auto", "what runs the model: cuda refuses to start without it, auto falls back to cpu", one_of="auto cpu cuda"
     )
@@ -103,6 +107,8 @@ class Settings:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check(field, getattr(self, field.name))
+        if self.model_control and self.workers != "1":
+            raise SettingError("model_control needs workers = 1: a call to load or unload reaches one worker alone")
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise SettingError("tls_certificate and tls_key belong together: one of them is not set")
         if self.tls_client_authorities and not self.tls_certificate:

@@ -6,6 +6,7 @@ RecognizerError
 ├── Unsupported           UNIMPLEMENTED       part of a protocol that this server speaks, but not of this server
 │   └── UnsupportedLayout UNIMPLEMENTED       ... because it does not read this layout
 ├── ModelNotFound         NOT_FOUND           no such model or version
+├── ModelRefused          FAILED_PRECONDITION  the version that was to be loaded can't be served
 ├── Unauthenticated       UNAUTHENTICATED     no token that this server knows
 ├── QueueFull             RESOURCE_EXHAUSTED  the tray is full; says when to come back
 ├── Unavailable           UNAVAILABLE         safe to retry
@@ -56,6 +57,12 @@ class ModelNotFound(RecognizerError):
     """No model of that name, version or label is served."""
 
     code = "NOT_FOUND"
+
+
+class ModelRefused(RecognizerError):
+    """A version that was to be loaded can't be served; the message says why."""
+
+    code = "FAILED_PRECONDITION"
 
 
 class Unauthenticated(RecognizerError):

@@ -7,7 +7,7 @@ stalled client would stall the drain), and forgets the other watchers when one l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -30,25 +30,22 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # g
             services: names beside "" that stand for the server as a whole.
         """
         self._whole = ("", *services)
-        self._failing: set[str] = set()
         self._statuses: dict[str, int] = dict.fromkeys(self._whole, NOT_SERVING)
         self._changed = asyncio.Event()
         self._draining = False
         self._closed = False
 
-    def set(self, name: str, status: int) -> None:
-        """Sets the status of "", a service or a model, and tells the watchers. While draining, nothing serves again."""
-        if not self._draining:
-            self._statuses[name] = status
-            self._tell()
+    def report(self, models: Mapping[str, bool]) -> None:
+        """Whether each model, by each of its names, is well; other names are forgotten.
 
-    def report(self, names: Sequence[str], *, healthy: bool) -> None:
-        """A model, by all its names, fails or is well again. The server as a whole is well if all its models are."""
-        self._failing = self._failing - {*names} if healthy else self._failing | {*names}
-        for name in names:
-            self.set(name, SERVING if healthy else NOT_SERVING)
-        for name in self._whole:
-            self.set(name, NOT_SERVING if self._failing else SERVING)
+        The server as a whole is well if all its models are, and there is one.
+        """
+        if self._draining:
+            return
+        well = bool(models) and all(models.values())
+        named = dict.fromkeys(self._whole, well) | dict(models)
+        self._statuses = {name: SERVING if healthy else NOT_SERVING for name, healthy in named.items()}
+        self._tell()
 
     def is_serving(self, name: str = "") -> bool:
         """Whether that model, or the server as a whole, takes calls."""

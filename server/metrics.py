@@ -175,6 +175,11 @@ METRICS = (
         _of_models(lambda one, record: {one.provider: 1}), over_workers=max,
     ),
     Metric(
+        "digitserve_refused_versions", "gauge", MODEL,
+        "1 for each version that lies in the model repository and is no good.",
+        lambda seen: ((version, 1) for version in seen.refused), over_workers=max,
+    ),
+    Metric(
         "digitserve_build_info", "gauge", ("version", "onnxruntime", "grpcio", "python"),
         "1, with the versions of what runs.",
         _name_build, over_workers=max,

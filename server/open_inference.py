@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from digitserve import __version__
 from digitserve.v1 import recognizer_pb2
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
+from server.catalog import Catalog
 from server.errors import InvalidImage, Unsupported
 from server.health import HealthServicer
 from server.job import Answer, Images, Rows
@@ -67,14 +68,18 @@ def _add(duration: Any, ns: int) -> None:
 class OpenInferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # generated without types
     """inference.GRPCInferenceService. What it does not define is added below, as a refusal."""
 
-    def __init__(self, recognizer: RecognizerServicer, health: HealthServicer) -> None:
+    def __init__(self, recognizer: RecognizerServicer, health: HealthServicer, catalog: Catalog, *, control: bool) -> None:
         """
         Args:
             recognizer: its models, intake and drain are ours, too.
             health: knows who is ready.
+            catalog: knows what is not served.
+            control: whether callers may load and unload models.
         """
         self._recognizer = recognizer
         self._health = health
+        self._catalog = catalog
+        self._control = control
         self._tallies: dict[str, Tally] = {}
 
     @answers_errors
@@ -116,16 +121,42 @@ class OpenInferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # t
 
     @answers_errors
     async def RepositoryIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
-        if request.repository_name:
-            raise Unsupported("repository_name is not supported: there is one repository", field="repository_name")
+        _refuse_repository(request)
         response = service_pb2.RepositoryIndexResponse()
+        absent = self._catalog.list_absent()
         for card in (one.card for one in self._list()):
+            reason = absent.pop((card.name, card.version), "")
             if self._health.is_serving(_name(card)):
-                response.models.add(name=card.name, version=card.version, state="READY")
+                response.models.add(name=card.name, version=card.version, state="READY", reason=reason)
             elif not request.ready:
                 reason = "the server drains, or the model keeps failing"
                 response.models.add(name=card.name, version=card.version, state="UNAVAILABLE", reason=reason)
+        for (name, version), reason in absent.items() if not request.ready else ():
+            response.models.add(name=name, version=version, state="UNAVAILABLE", reason=reason)
         return response
+
+    @answers_errors
+    async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Looks for the model now, and answers once its newest version is served."""
+        self._check_control("RepositoryModelLoad", request, request.parameters)
+        await self._catalog.load(request.model_name)
+        return service_pb2.RepositoryModelLoadResponse()
+
+    @answers_errors
+    async def RepositoryModelUnload(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Takes the model out, until it is loaded again."""
+        parameters = dict(request.parameters)
+        if "unload_dependents" in parameters and not parameters["unload_dependents"].bool_param:
+            del parameters["unload_dependents"]  # tritonclient always sends it
+        self._check_control("RepositoryModelUnload", request, parameters)
+        await self._catalog.unload(request.model_name)
+        return service_pb2.RepositoryModelUnloadResponse()
+
+    def _check_control(self, rpc: str, request: Any, parameters: Mapping[str, Any]) -> None:
+        if not self._control:
+            raise Unsupported(f"{rpc} is not supported by this server unless it is started with --model-control true")
+        _refuse_repository(request)
+        refuse_parameters(parameters, "the request")
 
     @answers_errors
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -196,6 +227,11 @@ class OpenInferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # t
         if name not in self._tallies:
             self._tallies[name] = Tally(served)
         return self._tallies[name]
+
+
+def _refuse_repository(request: Any) -> None:
+    if request.repository_name:
+        raise Unsupported("repository_name is not supported: there is one repository", field="repository_name")
 
 
 def _join(name: str, version: str) -> str:

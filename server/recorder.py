@@ -11,7 +11,7 @@ import asyncio
 import re
 import time
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -112,11 +112,12 @@ class Calls:
 
 
 class Recorder:
-    """Keeps the numbers. `models` and `health` are looked at when somebody asks, and only then."""
+    """Keeps the numbers. `models`, `health` and `refused` are looked at when somebody asks, and only then."""
 
-    def __init__(self, models: Mapping[str, Served], health: HealthServicer) -> None:
+    def __init__(self, models: Mapping[str, Served], health: HealthServicer, refused: Iterable[Labels]) -> None:
         self._models = models
         self.health = health
+        self.refused = refused
         self.calls: dict[str, Calls] = {}
         self.framing = {"loop": Histogram(SECONDS), "thread": Histogram(SECONDS)}
         self.drops = dict.fromkeys([*map(name_drop, list_errors()), "cancelled", "internal"], 0)

@@ -1,30 +1,45 @@
-"""The model repository: models/<name>/<version>/, read and checked once at the start.
+"""The model repository: models/<name>/<version>/, looked at often and read when something has changed.
 
-A version is model.json, model.onnx, and variants of the same model beside it, where model.json names any.
+A version is model.json, model.onnx, and variants of the same model beside it, where model.json names any. labels.json beside
+the versions says what each label means (labels.py).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from server.errors import ModelNotFound
+from server.golden import Golden, unpack
 
 DEFAULT_MODEL = "digits"
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.onnx")  # a bare name: no model.json leads out of its own folder
-MODEL = "model.onnx"
+MODEL, CARD, LABELS = "model.onnx", "model.json", "labels.json"
 PLAIN = "fp32"  # the variant that every version has, and that is taken where model.json says nothing else
 
 
+Version: TypeAlias = tuple[str, str]  # the name of a model, and the number of its version
+Stamp: TypeAlias = frozenset[tuple[str, int, int, int]]  # differs once one of a version's files was written anew
+
+
 class RepositoryError(Exception):
-    """The repository can't be served; the message names the file and what is wrong with it."""
+    """The repository, or a version in it, can't be served; the message names the file and what is wrong with it."""
+
+
+class Survey(NamedTuple):
+    """What lies in a repository: its versions, in order of name and number, and each labels.json that is there."""
+
+    versions: dict[Version, Stamp]
+    labels: dict[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +60,7 @@ class ModelCard:
         threshold: below this probability an answer is unsure.
         accuracy: on the test set, 0..1, over `accuracy_n` images.
         best: the variant to take on a kind of device ("cpu", "cuda"), where it is another than `path`.
+        golden: a few images with their answers, to try it on.
     """
 
     name: str
@@ -59,30 +75,52 @@ class ModelCard:
     accuracy_n: int
     description: str
     best: Mapping[str, Variant] = field(default_factory=dict, hash=False)
+    golden: Golden | None = field(default=None, compare=False)
 
     def choose(self, device: str) -> Variant:
         """The variant to serve on "cpu" or "cuda"."""
         return self.best.get(device, Variant(PLAIN, self.path))
 
 
-def read_repository(root: Path) -> list[ModelCard]:
-    """Reads every version of every model, in order of name and version.
+def survey(root: Path) -> Survey:
+    """Looks at what lies there, without opening a model: some dozens of stat().
 
     Raises:
-        RepositoryError: there is no model, or one of them is incomplete, malformed or altered.
+        RepositoryError: it is no folder, can't be listed, or holds no model.
     """
     if not root.is_dir():
         raise RepositoryError(f"the model repository {root} is not a folder")
-    folders = [
-        version
-        for model in sorted(root.iterdir())
-        if model.is_dir() and NAME.fullmatch(model.name)
-        for version in sorted(model.iterdir())
-        if version.is_dir() and VERSION.fullmatch(version.name)
-    ]
-    if not folders:
+    found = Survey({}, {})
+    try:
+        for model in _list_folders(root, NAME):
+            with suppress(FileNotFoundError):  # what goes while we look is gone
+                _survey_model(model, found)
+    except OSError as error:
+        raise RepositoryError(f"the model repository {root} can't be listed: {error}") from None
+    if not found.versions:
         raise RepositoryError(f"the model repository {root} holds no model: expected {root}/<name>/<version>/model.onnx")
-    return sorted((read_card(folder) for folder in folders), key=lambda card: (card.name, int(card.version)))
+    return found
+
+
+def _survey_model(model: Path, found: Survey) -> None:
+    for folder in sorted(_list_folders(model, VERSION), key=lambda folder: int(folder.name)):
+        with suppress(FileNotFoundError):
+            found.versions[model.name, folder.name] = stamp(folder)
+    labels = model / LABELS
+    if labels.is_file():
+        found.labels[model.name] = labels.read_bytes()
+
+
+def _list_folders(parent: Path, name: re.Pattern[str]) -> Iterator[Path]:
+    with os.scandir(parent) as entries:
+        yield from sorted(Path(entry.path) for entry in entries if name.fullmatch(entry.name) and entry.is_dir())
+
+
+def stamp(folder: Path) -> Stamp:
+    """Tells what a version's files are now from what they were. Raises OSError."""
+    with os.scandir(folder) as entries:
+        files = [entry for entry in entries if entry.name == CARD or entry.name.endswith(".onnx")]
+        return frozenset((file.name, (at := file.stat()).st_mtime_ns, at.st_size, at.st_ino) for file in files)
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -91,7 +129,7 @@ def read_card(folder: Path) -> ModelCard:
     Raises:
         RepositoryError: a file is missing, a key is missing or wrong, or a checksum differs.
     """
-    described = _read_json(folder / "model.json")
+    described = _read_json(folder / CARD)
     path = folder / MODEL
     try:
         sums = _read_sums(described)
@@ -145,6 +183,7 @@ def _to_card(described: dict[str, Any], path: Path) -> ModelCard:
         accuracy_n=int(described["metrics"]["n"]),
         description=str(described.get("description", "")),
         best=_read_best(described, path.parent),
+        golden=unpack(described["golden"], height, tuple(map(str, names))) if "golden" in described else None,
     )
 
 
@@ -190,18 +229,6 @@ def _check_sum(path: Path, expected: str) -> None:
         raise RepositoryError(f"{path} can't be read: {error.strerror}") from None
     if actual != expected:
         raise RepositoryError(f"{path} is not the file that model.json describes: its sha256 is {actual}")
-
-
-def index_names(cards: list[ModelCard]) -> dict[str, ModelCard]:
-    """Every way to ask for a model: name (its newest version), name:version, name@label; "" is the default model."""
-    names: dict[str, ModelCard] = {}
-    for card in cards:  # in order of version: the newest wins
-        names[card.name] = card
-        names[f"{card.name}:{card.version}"] = card
-        names.update({f"{card.name}@{label}": card for label in card.labels})
-    default = names.get(DEFAULT_MODEL) or cards[0]
-    names[""] = default
-    return names
 
 
 def refuse_unknown(asked: str, known: list[str], field: str = "model") -> ModelNotFound:

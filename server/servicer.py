@@ -33,6 +33,7 @@ class Served:
         blank_form: an answer of this model with all that does not depend on the image, to be copied and filled in.
         whole_box: the box that `blank_form` holds already, that of a whole frame.
         map_shape: height and width of an evidence map; -1 where they are not known.
+        labels: those that name it now.
         blank_images: those that were answered without the model.
     """
 
@@ -41,6 +42,7 @@ class Served:
         self.batcher = batcher
         self.provider = provider
         self.map_shape = map_shape
+        self.labels = card.labels
         self.blank_images = 0
         self.whole_box = Box(0, 0, card.size, card.size)
         self.blank_form = pb.RecognizeResponse(
@@ -56,7 +58,7 @@ class RecognizerServicer(pb_grpc.RecognizerServicer):
     def __init__(self, models: Mapping[str, Served], intake: Intake, *, stream_window: int) -> None:
         """
         Args:
-            models: every way to ask for a model, "" for the default one.
+            models: every way to ask for a model, "" for the default one. Others may change it between two calls of find().
             intake: decodes and frames images.
             stream_window: unanswered requests on one stream before it is read no further.
         """
@@ -232,7 +234,7 @@ def _describe(served: Served) -> pb.Model:
     return pb.Model(
         name=card.name,
         version=card.version,
-        labels=card.labels,
+        labels=served.labels,
         class_names=card.class_names,
         input_height=card.size,
         input_width=card.size,

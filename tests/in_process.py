@@ -17,15 +17,17 @@ from digitserve.v1.recognizer_pb2_grpc import RecognizerStub
 
 from server.app import OPEN_INFERENCE, SERVICE, make_server
 from server.batcher import Batcher, Limits, Run
+from server.catalog import Catalog
 from server.config import Settings
 from server.health import HealthServicer
 from server.intake import Intake
 from server.job import Images, Rows
 from server.recorder import Recorder
-from server.repository import ModelCard, index_names
+from server.repository import ModelCard
 from server.servicer import RecognizerServicer, Served
 
 CLASSES = 10
+NAMES = ("digits", "digits:1", "digits@stable")
 CARD = ModelCard(
     name="digits",
     version="1",
@@ -94,11 +96,11 @@ async def serving(
     with ThreadPoolExecutor(4) as executor:
         limits = limits or Limits()
         health = HealthServicer(SERVICE, OPEN_INFERENCE)
-        models: dict[str, Served] = {}
-        recorder = Recorder(models, health) if metrics else None
+        catalog = Catalog(Path("models"), health)
+        recorder = Recorder(catalog.models, health, catalog.refused) if metrics else None
         record = recorder.open_record(CARD, limits.max_batch_size, lambda size: size) if recorder else None
         real = Batcher(run, limits, executor, recorder=record)
-        models |= dict.fromkeys(index_names([CARD]), Served(CARD, batcher or real, "CPUExecutionProvider", (7, 7)))
+        catalog.models |= dict.fromkeys(("", *NAMES), Served(CARD, batcher or real, "CPUExecutionProvider", (7, 7)))
         intake = Intake(
             executor,
             max_pixels=settings.max_pixels,
@@ -106,9 +108,9 @@ async def serving(
             max_waiting_bytes=settings.max_decoding_bytes,
             note_framing=recorder.note_framing if recorder else None,
         )
-        servicer = RecognizerServicer(models, intake, stream_window=settings.stream_window)
-        health.report([name for name in models if name], healthy=True)
-        server = make_server(servicer, health, settings, recorder, traces=traces)
+        servicer = RecognizerServicer(catalog.models, intake, stream_window=settings.stream_window)
+        health.report(dict.fromkeys(NAMES, True))
+        server = make_server(servicer, health, settings, catalog, recorder, traces=traces)
         address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
         await server.start()
         async with grpc.aio.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:

@@ -56,7 +56,13 @@ def test_who_wants_no_traces_does_not_load_them() -> None:
 
 
 def test_only_who_records_and_who_starts_knows_the_recorder() -> None:
-    assert {name for name, imports in graph().items() if "recorder" in imports} == {"app", "metrics", "scrape", "worker"}
+    assert {name for name, imports in graph().items() if "recorder" in imports} == {
+        "app",
+        "loader",
+        "metrics",
+        "scrape",
+        "worker",
+    }
     assert {name for name, imports in graph().items() if "scrape" in imports} == {"app", "supervisor"}
 
 
@@ -87,8 +93,12 @@ def test_a_wrong_setting_is_told_before_anything_slow_is_loaded() -> None:
     assert not loaded_after("server.__main__") & {"grpc", "onnxruntime", "numpy", "PIL"}
 
 
-def test_only_the_start_knows_the_session() -> None:
-    assert {name for name, imports in graph().items() if "session" in imports} == {"__main__", "app"}
+def test_only_who_loads_knows_the_session() -> None:
+    assert {name for name, imports in graph().items() if "session" in imports} == {"__main__", "loader"}
+
+
+def test_labels_are_moved_without_loading_what_serves() -> None:
+    assert not loaded_after("server.labels") & {"grpc", "onnxruntime", "digitserve", "google"}
 
 
 def test_only_the_wires_side_knows_the_wire() -> None:

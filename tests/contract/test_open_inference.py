@@ -20,7 +20,7 @@ from tritonclient.utils import InferenceServerException
 
 from server.batcher import Limits
 from server.job import Images, Rows
-from tests.in_process import GatedModel, InProcess, read_stamps, serving
+from tests.in_process import NAMES, GatedModel, InProcess, read_stamps, serving
 from tests.open_inference import ask_for, encoded_input, image_input, make_request, open_stub, read_classes, stamps
 from tests.pictures import encode_grey
 
@@ -65,9 +65,9 @@ def test_health(kind: str) -> None:
         for nobody in ("nobody", "digitserve.v1.Recognizer"):
             assert await call("is_model_ready", nobody) is False
         assert await call("is_server_ready") is True
-        here.health.report(["digits", "digits:1", "digits@stable"], healthy=False)
+        here.health.report(dict.fromkeys(NAMES, False))
         assert [await call("is_server_ready"), await call("is_model_ready", "digits")] == [False, False]
-        here.health.report(["digits", "digits:1", "digits@stable"], healthy=True)
+        here.health.report(dict.fromkeys(NAMES, True))
         assert await call("is_server_ready") is True
         here.health.drain()
         assert [await call("is_server_ready"), await call("is_model_ready", "digits", "1")] == [False, False]
@@ -119,7 +119,7 @@ def test_the_repository_index_tells_who_is_ready(kind: str) -> None:
     async def test(here: InProcess, call: Call) -> None:
         (one,) = (await call("get_model_repository_index")).models
         assert (one.name, one.version, one.state, one.reason) == ("digits", "1", "READY", "")
-        here.health.report(["digits", "digits:1", "digits@stable"], healthy=False)
+        here.health.report(dict.fromkeys(NAMES, False))
         (one,) = (await call("get_model_repository_index")).models
         assert (one.state, one.reason) == ("UNAVAILABLE", "the server drains, or the model keeps failing")
         only_ready = service_pb2.RepositoryIndexRequest(ready=True)

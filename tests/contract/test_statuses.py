@@ -24,6 +24,7 @@ STATUSES = {
     errors.Unsupported: "UNIMPLEMENTED",
     errors.UnsupportedLayout: "UNIMPLEMENTED",
     errors.ModelNotFound: "NOT_FOUND",
+    errors.ModelRefused: "FAILED_PRECONDITION",
     errors.Unauthenticated: "UNAUTHENTICATED",
     errors.QueueFull: "RESOURCE_EXHAUSTED",
     errors.Unavailable: "UNAVAILABLE",

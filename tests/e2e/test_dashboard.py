@@ -33,12 +33,13 @@ VARIABLES = {"$__rate_interval": "5m", "$instance": ".*"}  # what Grafana fills 
 
 
 def write_fragile_model(root: Path) -> Path:
-    """A repository with a model that fails on a bright pixel."""
+    """A repository with a model that fails on a bright pixel, and beside it a version that is no good at all."""
     (root / "graph").mkdir()
     content = write_graph(root / "graph", SIDE, brightest=199).read_bytes()
     described: dict[str, Any] = {"class_names": ["a", "b", "c"], "input": {"height": SIDE, "width": SIDE}}
     folder = write_model(root / "models", sha256=hashlib.sha256(content).hexdigest(), **described)
     (folder / "model.onnx").write_bytes(content)
+    (folder.parent / "2").mkdir()
     return root / "models"
 
 

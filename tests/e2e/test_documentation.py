@@ -45,6 +45,7 @@ SMALL = {
     "export": "--models {}/models",
     "bench": "--quick --only start lone --models {0}/served --output {0}/results.json",
     "digitserve bench": "--duration 0.3 --warmup 0.1",
+    "server.labels": "--models {}/labelled",
 }
 
 
@@ -85,8 +86,8 @@ def words_of(command: str, folder: Path, more: str = "") -> list[str]:
     """The command as it is run here: by this interpreter, without installing anything, small, with files in `folder`."""
     words = [_run_here(word.replace("runs/mine", f"{folder}/run")) for word in shlex.split(command)]
     if words[0] != "make":
-        small = SMALL["digitserve bench"] if "digitserve bench" in command else ""
-        return [part for word in words for part in shlex.split(word)] + shlex.split(f"{small} {more}")
+        small = next((SMALL[name] for name in ("digitserve bench", "server.labels") if name in command), "")
+        return [part for word in words for part in shlex.split(word)] + shlex.split(f"{small.format(folder)} {more}")
     target, *arguments = words[1:]
     given = " ".join(arguments).removeprefix("ARGS=")
     wanted = f"ARGS={given} {SMALL.get(target, '').format(folder)} {more}"
@@ -113,6 +114,7 @@ def environment(server: ServerProcess, models_folder: Path, folder: Path) -> dic
 def folder(tmp_path_factory: pytest.TempPathFactory, models_folder: Path) -> Path:
     made = tmp_path_factory.mktemp("documentation")
     (made / "served").symlink_to(models_folder.absolute())
+    shutil.copytree(models_folder / "digits", made / "labelled" / "digits")
     return made
 
 

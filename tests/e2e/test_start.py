@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from server.golden import pack
 from server.session import find_cuda_obstacle
 from tests.conftest import StartServer
 from tests.e2e.conftest import newest
@@ -112,6 +114,7 @@ def test_the_repository_is_empty(tmp_path: Path) -> None:
     assert (status, line.partition(":")[0]) == (1, f"the model repository {tmp_path} holds no model")
 
 
+NOTHING = pack(np.empty(0, np.uint8), {})
 Damage = Callable[[Path, dict[str, Any]], None]
 
 
@@ -142,7 +145,8 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "checksum": (append_a_byte, "is not the file that model.json describes"),
     "no ONNX": (replace_model, "can't be loaded"),
     "wrong size": (lambda folder, card: rewrite(folder, card, input={"height": 29, "width": 29}), "29 x 29"),
-    "wrong classes": (lambda folder, card: rewrite(folder, card, class_names=["a"]), "names 1 classes"),
+    "wrong classes": (lambda folder, card: rewrite(folder, card, class_names=["a"], golden=NOTHING), "names 1 classes"),
+    "golden": (lambda folder, card: rewrite(folder, card, golden={}), "golden must be an object with frames and answers"),
 }
 
 

@@ -68,6 +68,7 @@ def test_variants_are_published_with_the_model_and_described(
     assert card["variants"]["fp32"]["sha256"] == card["sha256"]
     assert card["best"]["cuda"] == "fp32"
     served = read_card(folder)
+    assert served.golden
     assert served.choose("cpu").path == folder / card["variants"][card["best"]["cpu"]]["file"]
     printed = capsys.readouterr().out
     assert "| fp32 | " in printed

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from export.publish import MAX_FILE_BYTES, PublishError, publish
-from server.repository import index_names, read_repository
+from server.labels import index_names, read_own_labels
+from server.repository import read_card, survey
 
 CARD: dict[str, Any] = {"class_names": ["零", "一"], "threshold": 0.5}
 
@@ -150,6 +151,6 @@ SERVED: dict[str, Any] = {
 @pytest.mark.parametrize(("name", "version"), [("digits", "1"), ("d", "12"), ("d-7_x", "2"), ("d" * 64, "9" * 9)])
 def test_what_is_published_the_server_reaches(tmp_path: Path, name: str, version: str) -> None:
     publish(tmp_path, name, version, files={"model.onnx": b"model"}, card=SERVED)
-    cards = read_repository(tmp_path)
-    assert [(card.name, card.version) for card in cards] == [(name, version)]
-    assert set(index_names(cards)) == {"", name, f"{name}:{version}", f"{name}@stable"}
+    assert list(survey(tmp_path).versions) == [(name, version)]
+    cards = [read_card(tmp_path / name / version)]
+    assert set(index_names(cards, read_own_labels(cards), name)) == {"", name, f"{name}:{version}", f"{name}@stable"}

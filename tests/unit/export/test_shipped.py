@@ -10,10 +10,13 @@ from pathlib import Path
 import onnx
 import pytest
 
-from export.publish import MAX_FILE_BYTES
+from export.golden import MAX_CLASSES
+from export.publish import MAX_FILE_BYTES, format_card
 from export.variants import ALLOWED_LOSS, FILES
 from export.verify import Graph, check_contract
+from server.golden import compare
 from server.repository import read_card
+from server.session import CpuSession
 from train.datasets import load_dataset
 from train.errors import DataError
 from train.evaluation import dataset_of
@@ -59,6 +62,17 @@ def test_the_server_takes_the_variant_that_the_card_calls_best(folder: Path) -> 
     for device in ("cpu", "cuda"):
         best = card.get("best", {}).get(device, "fp32")
         assert served.choose(device).path == folder / FILES[best]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: "/".join(folder.parts[-2:]))
+def test_every_file_answers_the_golden_images_and_the_card_stays_readable(folder: Path) -> None:
+    card, text = read_card(folder), (folder / "model.json").read_text(encoding="utf-8")
+    assert card.golden
+    assert [name for name, _ in card.golden.answers] == list(card.class_names[:MAX_CLASSES])
+    for file in folder.glob("*.onnx"):
+        assert compare(card.golden, card.class_names, CpuSession(file).run, 4) == ""
+    assert text == format_card(json.loads(text))
+    assert len(json.dumps(json.loads(text)["golden"], indent=2)) < 12_000
 
 
 LEAST = {"digits": 0.996}  # what we promise, whatever is published

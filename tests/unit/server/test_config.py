@@ -53,6 +53,10 @@ def test_words_for_yes_and_no(text: str, value: bool) -> None:
             "tls_client_authorities needs tls_certificate and tls_key: without TLS, callers show no certificate",
         ),
         (["--traces", "collector:4317"], "traces must be an address such as http://127.0.0.1:4317, not 'collector:4317'"),
+        (
+            ["--model-control", "true", "--workers", "2"],
+            "model_control needs workers = 1: a call to load or unload reaches one worker alone",
+        ),
         (["--workers", "0"], "workers must be auto or a number from 1 to 256, not '0'"),
         (["--workers", "257"], "workers must be auto or a number from 1 to 256, not '257'"),
         (["--workers", "-1"], "workers must be auto or a number from 1 to 256, not '-1'"),

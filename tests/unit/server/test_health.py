@@ -51,9 +51,9 @@ def test_it_starts_not_serving() -> None:
 def test_each_name_has_its_own_status() -> None:
     async def test() -> None:
         health = HealthServicer()
-        health.set("digits", SERVING)
+        health.report({"digits": True, "letters": False})
         assert (await health.Check(ask("digits"), Context())).status == SERVING
-        assert (await health.Check(ask(), Context())).status == NOT_SERVING
+        assert (await health.Check(ask("letters"), Context())).status == NOT_SERVING
 
     run(test())
 
@@ -76,11 +76,10 @@ def test_a_watcher_is_told_each_change_once() -> None:
         assert (await anext(watching)).status == NOT_SERVING
         following = asyncio.ensure_future(anext(watching))
         await settle()
-        health.set("digits", SERVING)  # another name
-        health.set("", NOT_SERVING)  # no change
+        health.report({"digits": True, "letters": False})  # no change of the whole
         await settle()
         assert not following.done()
-        health.set("", SERVING)
+        health.report({"digits": True, "letters": True})
         assert (await following).status == SERVING
 
     run(test())
@@ -91,8 +90,10 @@ def test_a_name_may_be_watched_before_it_is_known() -> None:
         health = HealthServicer()
         watching = health.Watch(ask("digits"), Context())
         assert (await anext(watching)).status == UNKNOWN
-        health.set("digits", SERVING)
+        health.report({"digits": True})
         assert (await anext(watching)).status == SERVING
+        health.report({"letters": True})
+        assert (await anext(watching)).status == UNKNOWN
 
     run(test())
 
@@ -107,7 +108,7 @@ def test_one_who_leaves_takes_nobody_along() -> None:
         await settle()
         gone.cancel()
         await settle()
-        health.set("", SERVING)
+        health.report({"digits": True})
         assert (await following).status == SERVING
 
     run(test())
@@ -116,10 +117,9 @@ def test_one_who_leaves_takes_nobody_along() -> None:
 def test_draining_is_for_good() -> None:
     async def test() -> None:
         health = HealthServicer()
-        for name in ("", "digits"):
-            health.set(name, SERVING)
+        health.report({"digits": True})
         health.drain()
-        health.set("digits", SERVING)  # a model that recovers too late
+        health.report({"digits": True})  # a model that recovers too late
         assert [(await health.Check(ask(name), Context())).status for name in ("", "digits")] == [NOT_SERVING] * 2
 
     run(test())
@@ -128,7 +128,7 @@ def test_draining_is_for_good() -> None:
 def test_close_ends_watchers_after_they_have_heard_the_last_status() -> None:
     async def test() -> None:
         health = HealthServicer()
-        health.set("", SERVING)
+        health.report({"digits": True})
         watching = health.Watch(ask(), Context())
         assert (await anext(watching)).status == SERVING
         health.drain()
@@ -140,17 +140,26 @@ def test_close_ends_watchers_after_they_have_heard_the_last_status() -> None:
     run(test())
 
 
-def test_the_whole_is_well_if_all_its_models_are() -> None:
+def test_the_whole_is_well_if_all_its_models_are_and_there_is_one() -> None:
     health = HealthServicer("digitserve.v1.Recognizer")
-    health.report(["digits", "digits:2"], healthy=True)
-    health.report(["digits:1"], healthy=True)
-    assert [health.is_serving(name) for name in ("", "digits", "nobody")] == [True, True, False]
-    health.report(["digits:1"], healthy=False)
-    assert [health.is_serving(name) for name in ("", "digits:1", "digits")] == [False, False, True]
-    health.report(["digits:2", "digits"], healthy=False)
-    health.report(["digits:2", "digits"], healthy=True)
-    assert health._statuses["digits"] == SERVING
-    assert health._statuses["digits:1"] == NOT_SERVING
-    assert health._statuses[""] == health._statuses["digitserve.v1.Recognizer"] == NOT_SERVING
-    health.report(["digits:1"], healthy=True)
-    assert health._statuses[""] == health._statuses["digitserve.v1.Recognizer"] == SERVING
+    for models, whole in [
+        ({"digits": True, "digits:1": True}, True),
+        ({"digits": True, "digits:1": False}, False),
+        ({}, False),
+    ]:
+        health.report(models)
+        assert [health.is_serving(name) for name in ("", "digitserve.v1.Recognizer")] == [whole] * 2
+        assert {name: health.is_serving(name) for name in models} == models
+    assert health.is_serving("nobody") is False
+
+
+def test_a_name_that_is_served_no_more_is_forgotten() -> None:
+    async def test() -> None:
+        health = HealthServicer()
+        health.report({"digits": True, "digits:1": False})
+        health.report({"digits": True})
+        assert health.is_serving(), "a failing model that is replaced must not keep the server from serving"
+        with pytest.raises(Aborted, match="NOT_FOUND"):
+            await health.Check(ask("digits:1"), Context())
+
+    run(test())

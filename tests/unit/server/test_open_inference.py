@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,13 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from server.batcher import Batcher, Limits
+from server.catalog import Catalog
 from server.errors import ModelNotFound
 from server.health import HealthServicer
 from server.intake import Intake
 from server.job import Answer, Images, Rows
+from server.labels import index_names, read_own_labels
 from server.open_inference import OpenInferenceServicer
-from server.repository import index_names
 from server.servicer import RecognizerServicer, Served
 from tests.in_process import CARD, read_stamps
 from tests.open_inference import encoded_input, make_request, stamps
@@ -58,14 +60,16 @@ class NotingBatcher:
 
 def make_servicer(batcher: Any = None) -> OpenInferenceServicer:
     threads = ThreadPoolExecutor(1)
-    named = index_names(CARDS)
+    named = index_names(CARDS, read_own_labels(CARDS), "digits")
     real = Batcher(read_stamps, Limits(inline_batch_size=16), threads)
     served = {id(card): Served(card, batcher or real, "CPUExecutionProvider") for card in CARDS}
     intake = Intake(threads, max_pixels=10**6, max_waiting=2, max_waiting_bytes=10**8)
     recognizer = RecognizerServicer({name: served[id(card)] for name, card in named.items()}, intake, stream_window=4)
     health = HealthServicer()
-    health.report([name for name in named if name], healthy=True)
-    return OpenInferenceServicer(recognizer, health)
+    health.report({name: True for name in named if name})
+    catalog = Catalog(Path("models"), health)
+    catalog.refused["letters", "2"] = "letters/2/model.json is missing"
+    return OpenInferenceServicer(recognizer, health, catalog, control=False)
 
 
 @played
@@ -77,20 +81,20 @@ async def test_metadata_lists_every_version_of_the_model() -> None:
 
 
 @played
-async def test_without_a_version_the_newest_answers() -> None:
+async def test_without_a_version_the_one_labelled_stable_answers() -> None:
     servicer = make_servicer()
     versions = [
         (await servicer.ModelInfer(make_request(1, model_version=one), Context())).model_version for one in ("", "1", "2")
     ]
-    assert versions == ["2", "1", "2"]
+    assert versions == ["1", "1", "2"]
 
 
 @pytest.mark.parametrize(
     ("asked", "found"),
     [
-        ({}, [("digits", "1", 1), ("digits", "2", 2), ("letters", "1", 0)]),
-        ({"name": "digits"}, [("digits", "1", 1), ("digits", "2", 2)]),
-        ({"name": "digits", "version": "1"}, [("digits", "1", 1)]),
+        ({}, [("digits", "1", 2), ("digits", "2", 1), ("letters", "1", 0)]),
+        ({"name": "digits"}, [("digits", "1", 2), ("digits", "2", 1)]),
+        ({"name": "digits", "version": "1"}, [("digits", "1", 2)]),
         ({"name": "letters"}, [("letters", "1", 0)]),
     ],
 )
@@ -112,7 +116,7 @@ async def test_the_batchers_times_are_counted() -> None:
         await servicer.ModelInfer(make_request(1, 2), Context())
     (one,) = (await servicer.ModelStatistics(service_pb2.ModelStatisticsRequest(name="letters"), Context())).model_stats
     assert not one.inference_stats.success.count
-    request = service_pb2.ModelStatisticsRequest(name="digits", version="2")
+    request = service_pb2.ModelStatisticsRequest(name="digits", version="1")
     (one,) = (await servicer.ModelStatistics(request, Context())).model_stats
     assert (one.inference_count, one.execution_count) == (6, 3)
     assert (one.inference_stats.queue.ns, one.inference_stats.compute_infer.ns) == (3_000_000, 6_000_000)
@@ -145,6 +149,20 @@ async def test_between_small_image_files_others_have_their_turn() -> None:
         turns += 1
     assert turns > 9
     assert np.frombuffer((await call).raw_output_contents[0], "<f4").size == 100
+
+
+@played
+async def test_the_index_lists_what_is_refused_unless_only_the_ready_are_asked_for() -> None:
+    servicer = make_servicer()
+    models = (await servicer.RepositoryIndex(service_pb2.RepositoryIndexRequest(), Context())).models
+    assert [(one.name, one.version, one.state, one.reason) for one in models] == [
+        ("digits", "1", "READY", ""),
+        ("digits", "2", "READY", ""),
+        ("letters", "1", "READY", ""),
+        ("letters", "2", "UNAVAILABLE", "letters/2/model.json is missing"),
+    ]
+    models = (await servicer.RepositoryIndex(service_pb2.RepositoryIndexRequest(ready=True), Context())).models
+    assert {one.state for one in models} == {"READY"}
 
 
 @played

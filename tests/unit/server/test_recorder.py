@@ -210,7 +210,7 @@ def test_every_reason_to_leave_is_tested_here() -> None:
 
 def make_recorder() -> Recorder:
     health: Any = SimpleNamespace(is_serving=lambda: True)
-    return Recorder({}, health)
+    return Recorder({}, health, [])
 
 
 class Context:

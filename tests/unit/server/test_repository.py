@@ -1,15 +1,21 @@
-"""The model repository: what lies in it is read, checked, and found by every name."""
+"""The model repository: what lies in it is seen, and what is read is checked."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import tracemalloc
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from server.repository import RepositoryError, Variant, index_names, read_card, read_repository, refuse_unknown
+from server.golden import pack
+from server.repository import ModelCard, RepositoryError, Variant, read_card, refuse_unknown, survey
 
 CONTENT = b"stands for an ONNX file"
 
@@ -31,6 +37,10 @@ def write_model(root: Path, name: str = "digits", version: str = "1", **changes:
     } | changes
     (folder / "model.json").write_text(json.dumps({key: value for key, value in card.items() if value is not None}))
     return folder
+
+
+def read_repository(root: Path) -> list[ModelCard]:
+    return [read_card(root.joinpath(*version)) for version in survey(root).versions]
 
 
 def test_a_card_says_what_model_json_says(tmp_path: Path) -> None:
@@ -62,27 +72,139 @@ def test_what_is_no_model_is_passed_over(tmp_path: Path) -> None:
     assert len(read_repository(tmp_path)) == 1
 
 
-def test_every_name_leads_to_its_version(tmp_path: Path) -> None:
-    write_model(tmp_path, version="1", labels=["stable"])
-    write_model(tmp_path, version="2", labels=["canary"])
-    write_model(tmp_path, name="chars")
-    found = {name: (card.name, card.version) for name, card in index_names(read_repository(tmp_path)).items()}
-    assert found == {
-        "": ("digits", "2"),
-        "digits": ("digits", "2"),
-        "digits:1": ("digits", "1"),
-        "digits:2": ("digits", "2"),
-        "digits@stable": ("digits", "1"),
-        "digits@canary": ("digits", "2"),
-        "chars": ("chars", "1"),
-        "chars:1": ("chars", "1"),
-    }
+def change_in_place(folder: Path) -> None:
+    with (folder / "model.onnx").open("r+b") as file:
+        file.write(b"Stands")
+    os.utime(folder / "model.onnx", ns=(1, 1))
 
 
-def test_without_digits_the_first_model_is_the_default(tmp_path: Path) -> None:
-    write_model(tmp_path, name="letters")
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "longer": lambda folder: (folder / "model.onnx").write_bytes(CONTENT * 2),
+    "in place": change_in_place,
+    "another card": lambda folder: (folder / "model.json").write_text("{}"),
+    "a variant more": lambda folder: (folder / "model.int8.onnx").write_bytes(CONTENT),
+    "a file less": lambda folder: (folder / "model.onnx").unlink(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
+def test_whatever_changes_a_version_changes_its_stamp(tmp_path: Path, change: Callable[[Path], object]) -> None:
+    folder = write_model(tmp_path)
+    write_model(tmp_path, version="2")
+    before = survey(tmp_path).versions
+    change(folder)
+    after = survey(tmp_path).versions
+    assert before["digits", "1"] != after["digits", "1"]
+    assert before["digits", "2"] == after["digits", "2"]
+
+
+def test_what_is_no_part_of_a_version_does_not_change_its_stamp(tmp_path: Path) -> None:
+    folder = write_model(tmp_path)
+    before = survey(tmp_path)
+    (folder / "README.md").write_text("about this version")
+    (folder / ".model.json").write_text("half of a new card")
+    assert survey(tmp_path) == before
+
+
+def test_the_same_content_under_another_inode_is_another_stamp(tmp_path: Path) -> None:
+    """As rsync and cp -p leave it: the time and the size are those of the file that was there."""
+    folder = write_model(tmp_path)
+    before, file = survey(tmp_path), folder / "model.onnx"
+    times = file.stat()
+    (folder / "new").write_bytes(CONTENT)
+    os.utime(folder / "new", ns=(times.st_atime_ns, times.st_mtime_ns))
+    (folder / "new").replace(file)
+    assert survey(tmp_path) != before
+
+
+def test_labels_are_seen_as_they_lie_there(tmp_path: Path) -> None:
+    write_model(tmp_path)
     write_model(tmp_path, name="chars")
-    assert index_names(read_repository(tmp_path))[""].name == "chars"
+    (tmp_path / "digits" / "labels.json").write_bytes(b"{")
+    assert survey(tmp_path).labels == {"digits": b"{"}
+
+
+@pytest.mark.parametrize("gone", ["digits/2/model.onnx", "digits/2", "digits"])
+def test_what_goes_while_it_is_looked_at_is_gone_and_the_rest_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    for name, version in [("chars", "1"), ("digits", "1"), ("digits", "2"), ("digits", "3"), ("letters", "1")]:
+        write_model(tmp_path, name=name, version=version)
+    scan, hidden = os.scandir, tmp_path / "hidden"
+
+    def hide_then_scan(path: Path) -> Any:
+        if (tmp_path / gone).parent == Path(path) and not hidden.exists():
+            listed = list(scan(path))
+            (tmp_path / gone).rename(hidden)
+            return nullcontext(listed)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", hide_then_scan)
+    found = list(survey(tmp_path).versions)
+    assert hidden.exists(), "the test must do what it says"
+    assert {("chars", "1"), ("letters", "1")} <= set(found)
+    assert ("digits", "2") not in found
+    assert [version for version in ("1", "3") if ("digits", version) in found] == ([] if gone == "digits" else ["1", "3"])
+
+
+@pytest.mark.parametrize("unreadable", [".", "digits", "digits/1"])
+def test_a_folder_that_cant_be_listed_is_no_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unreadable: str
+) -> None:
+    write_model(tmp_path)
+    scan = os.scandir
+
+    def fail_or_scan(path: Path) -> Any:
+        if Path(path) == tmp_path / unreadable:
+            raise OSError(5, "Input/output error")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", fail_or_scan)
+    with pytest.raises(RepositoryError, match=r"can't be listed: .*Input/output error"):
+        survey(tmp_path)
+
+
+FRAMES = np.arange(2 * 28 * 28, dtype=np.uint8).reshape(2, 28, 28)
+PACKED = pack(FRAMES, {"a": 0.75, "b": 1.0})
+
+
+def test_a_card_may_have_golden_images(tmp_path: Path) -> None:
+    golden = read_card(write_model(tmp_path, golden=PACKED)).golden
+    assert golden
+    np.testing.assert_array_equal(golden.images, FRAMES)
+    assert golden.answers == (("a", 0.75), ("b", 1.0))
+
+
+def test_golden_images_that_unpack_to_very_much_are_not_unpacked(tmp_path: Path) -> None:
+    folder = write_model(tmp_path, golden=pack(np.zeros(10**8, np.uint8), {"a": 1.0}))
+    tracemalloc.start()
+    try:
+        with pytest.raises(RepositoryError, match="golden frames are not 1 images of 28 x 28"):
+            read_card(folder)
+        assert tracemalloc.get_traced_memory()[1] < 10**7
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("golden", "reason"),
+    [
+        ([], "golden must be an object with frames and answers"),
+        ({"frames": PACKED["frames"]}, "golden must be an object with frames and answers"),
+        (PACKED | {"answers": {"a": 0.75, "c": 1.0}}, "golden answers 'c', which is not among class_names"),
+        (PACKED | {"answers": {"a": 0.75}}, "golden frames are not 1 images of 28 x 28"),
+        (PACKED | {"answers": {"a": "sure", "b": 1}}, "could not convert"),
+        (PACKED | {"frames": "no base64!"}, "golden frames can't be unpacked"),
+        (PACKED | {"frames": "QUJD"}, "golden frames can't be unpacked"),
+        (pack(FRAMES[:1], {"a": 0.75, "b": 1.0}), "golden frames are not 2 images of 28 x 28"),
+    ],
+    ids=range(8),
+)
+def test_wrong_golden_images_are_refused(tmp_path: Path, golden: object, reason: str) -> None:
+    folder = write_model(tmp_path, golden=golden)
+    with pytest.raises(RepositoryError) as caught:
+        read_card(folder)
+    assert str(caught.value).startswith(f"{folder / 'model.json'}: {reason}")
 
 
 @pytest.mark.parametrize(

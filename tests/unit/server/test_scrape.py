@@ -21,7 +21,13 @@ from server.totals import Totals
 from tests.in_process import CARD, read_stamps, stamp
 
 UNITS = ("seconds", "images", "ratio", "total", "info")
-COUNTS_THINGS = {"digitserve_running_calls", "digitserve_running_batches", "digitserve_serving", "digitserve_workers"}
+COUNTS_THINGS = {
+    "digitserve_running_calls",
+    "digitserve_running_batches",
+    "digitserve_refused_versions",
+    "digitserve_serving",
+    "digitserve_workers",
+}
 
 
 def make_scrape(classes: int = 10) -> Scrape:
@@ -41,7 +47,7 @@ def make_recorder(classes: int = 10) -> Recorder:
     record.note_batch("same_round", images, (rows,), 0.002, [0.0, 0.3])
     batcher = SimpleNamespace(recorder=record, waiting=5, running=2)
     served: Any = SimpleNamespace(card=card, batcher=batcher, provider="CPUExecutionProvider", blank_images=4)
-    seen = Recorder({"": served, "digits": served}, health)
+    seen = Recorder({"": served, "digits": served}, health, {("digits", "2"): "no good"})
     seen.watch(Servicer())
     seen.calls["Ask"].begun, seen.calls["Ask"].statuses = 3, {"NOT_FOUND": 1}
     return seen
@@ -100,6 +106,7 @@ def test_every_metric_has_its_values() -> None:
     }
     for (name, *labels), value in expected.items():
         assert samples[f"{name}{{{','.join(sorted([*of_model, *labels]))}}}"] == value
+    assert samples['digitserve_refused_versions{model="digits",version="2"}'] == 1
     assert samples['digitserve_calls_total{method="Ask",status="NOT_FOUND"}'] == 1
     assert samples['digitserve_running_calls{method="Ask"}'] == 2
     assert samples["process_resident_memory_bytes{}"] > 1e6

@@ -19,7 +19,7 @@ from server.errors import RecognizerError
 from server.intake import Intake
 from server.job import Images, Rows
 from server.preprocess import is_framed
-from server.repository import ModelCard, index_names
+from server.repository import ModelCard
 from server.servicer import RecognizerServicer, Served
 from tests.unit.server.test_preprocess import REFERENCE, draw_seven
 from tests.unit.server.vans import played
@@ -77,7 +77,7 @@ def make_intake(threads: ThreadPoolExecutor, max_waiting: int) -> Intake:
 def make_servicer(stream_window: int = 4) -> RecognizerServicer:
     threads = ThreadPoolExecutor(1)
     served = Served(CARD, Batcher(answer_by_corner, Limits(inline_batch_size=4), threads), "CPUExecutionProvider")
-    models = dict.fromkeys(index_names([CARD]), served)
+    models = dict.fromkeys(("", "digits", "digits:3", "digits@stable"), served)
     return RecognizerServicer(models, make_intake(threads, max_waiting=2), stream_window=stream_window)
 
 

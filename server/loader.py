@@ -1,0 +1,115 @@
+"""From a model's card to a model that is served: opened, tried and warm, all of it on the threads that will run it.
+
+The event loop is never held up, so that a server may load while it serves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+
+from server.batcher import Batcher, Limits
+from server.config import Settings
+from server.cores import count_cores
+from server.golden import compare
+from server.repository import ModelCard, RepositoryError
+from server.servicer import Served
+from server.session import (
+    CPU,
+    CUDA,
+    ModelError,
+    ProviderError,
+    Session,
+    check_model,
+    check_wheels,
+    choose_provider,
+    open_session,
+)
+
+if TYPE_CHECKING:
+    from server.recorder import Recorder
+
+logger = logging.getLogger("digitserve.loader")
+
+REFUSALS = (ModelError, ProviderError, RepositoryError)  # what a version can't be served for
+
+
+class Ready(NamedTuple):
+    """A session that has answered: the shape of an evidence map, and the milliseconds of each batch size that was timed."""
+
+    session: Session
+    map_shape: tuple[int, int]
+    times_ms: dict[int, float]
+
+
+class Loader:
+    """Loads models by the settings of one server."""
+
+    def __init__(self, settings: Settings, recorder: Recorder | None = None) -> None:
+        """Raises ProviderError if the execution provider that is asked for can't be had."""
+        check_wheels()
+        self._provider, reason = choose_provider(settings.execution_provider)
+        self._settings = settings
+        self._recorder = recorder
+        logger.info("execution provider %s (%s)", self._provider, reason)
+
+    async def load(self, card: ModelCard, report: Callable[[], object]) -> Served:
+        """A model that is ready for calls. `report` is called when it begins to fail, and when it is well again.
+
+        With `auto`, a device that is there but does not work is a warning, and the CPU serves.
+
+        Raises:
+            ModelError: it can't be run, or does not answer what its card says.
+            ProviderError: not on the execution provider that is asked for.
+        """
+        try:
+            return await self._load(card, self._provider, report)
+        except ProviderError as error:
+            if self._settings.execution_provider != "auto":
+                raise
+            logger.warning("%s; going on with the CPU", error)
+            return await self._load(card, CPU, report)
+
+    async def _load(self, card: ModelCard, provider: str, report: Callable[[], object]) -> Served:
+        settings, variant = self._settings, card.choose("cuda" if provider == CUDA else "cpu")
+        max_batch_size = settings.max_batch_size or card.max_batch_size
+        instances = 1 if provider == CUDA else settings.instances or count_cores()
+        # Nobody shuts it down: its threads end once the batcher has gone, and with them the session.
+        executor = ThreadPoolExecutor(instances, thread_name_prefix=f"{card.name}-{card.version}")
+        loop = asyncio.get_running_loop()
+        session, map_shape, times_ms = await loop.run_in_executor(executor, self._prepare, card, provider, max_batch_size)
+        limits = Limits(
+            max_batch_size=max_batch_size,
+            max_queue_size=settings.max_queue_size,
+            max_queue_delay_ms=settings.max_queue_delay_ms,
+            crowd_gather_ms=settings.crowd_gather_ms,
+            instances=instances,
+            inline_batch_size=choose_inline_size(session, times_ms, settings.inline_ms),
+        )
+        tried = f"{len(card.golden.answers)} golden images right" if card.golden else "no golden images to try it on"
+        logger.info(
+            "model %s %s in %s: %s, warm, %.2f ms for one image; %d instances, up to %d images run inline, batches up to %d",
+            card.name, card.version, variant.name, tried, times_ms[1], instances, limits.inline_batch_size, max_batch_size,
+        )  # fmt: skip
+        record = self._recorder.open_record(card, max_batch_size, session.pad) if self._recorder else None
+        batcher = Batcher(session.run, limits, executor, on_health=lambda healthy: report(), recorder=record)
+        return Served(card, batcher, session.provider, map_shape)
+
+    def _prepare(self, card: ModelCard, provider: str, max_batch_size: int) -> Ready:
+        """Runs on the thread that will run the model: CUDA graphs belong to the thread that captured them."""
+        path = card.choose("cuda" if provider == CUDA else "cpu").path
+        session = open_session(path, provider, max_batch_size=max_batch_size, cuda_graphs=self._settings.cuda_graphs)
+        map_shape = check_model(session, path, card.size, len(card.class_names))
+        if card.golden and (difference := compare(card.golden, card.class_names, session.run, max_batch_size)):
+            raise ModelError(f"{path} is not the model that was measured: {difference}")
+        return Ready(session, map_shape, session.warm(max_batch_size))
+
+
+def choose_inline_size(session: Session, times_ms: dict[int, float], inline_ms: float) -> int:
+    """The largest warmed batch that is over in `inline_ms`. CUDA's graphs belong to their thread: never inline."""
+    if session.provider == CUDA:
+        return 0
+    return max((size for size, time_ms in times_ms.items() if time_ms <= inline_ms), default=0)
