@@ -8,11 +8,13 @@ Its laws, each of them one test in tests/unit/server/test_batcher.py:
     2  row i goes to caller i
     3  a caller that has gone or is late is skipped and costs its neighbours nothing
     4  a failing batch fails only its members, and the batcher lives; several in a row make it unhealthy
-    5  the tray is bounded, in images, and refuses at once
+    5  the tray is bounded, in images of each priority, and refuses at once
     6  a lone request never waits for company: the next batch gathers while the instances work
     7  no batch exceeds max_batch_size
     8  close() accepts no more and finishes what was accepted; twice is fine
     9  idle costs no CPU
+    10 what can't be answered in time is refused at once: before its deadline, and interactive within max_queue_wait_ms
+    11 interactive goes before bulk, and bulk has one batch in four at least
 """
 
 from __future__ import annotations
@@ -21,16 +23,17 @@ import asyncio
 import logging
 import secrets
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeAlias
 
+from server.admission import Admission, Pace
 from server.crowd import Company, Crowd
-from server.errors import DeadlinePassed, Draining, InferenceFailed, InvalidRequest, NotReady, QueueFull, RecognizerError
-from server.job import Answer, Batch, Images, Job, Piece, Recorder, Rows, stack
+from server.errors import DeadlinePassed, Draining, InferenceFailed, NotReady, RecognizerError
+from server.job import Answer, Batch, Images, Job, Recorder, Rows, stack
+from server.tray import Tray
 
 logger = logging.getLogger("digitserve.batcher")
 
@@ -65,7 +68,8 @@ class Limits:
 
     Attributes:
         max_batch_size: images in one batch, at most.
-        max_queue_size: images that may wait, at most.
+        max_queue_size: images that may wait, at most; interactive ones and bulk are counted apart.
+        max_queue_wait_ms: an interactive request that would wait longer is refused. Bulk may wait until its deadline.
         max_queue_delay_ms: how long a request may be held back for company, from its own arrival. 0: never.
         instances: batches that run at the same time.
         inline_batch_size: a batch of up to so many images runs on the event loop itself: it is over sooner than a thread
@@ -73,16 +77,19 @@ class Limits:
         min_split_size: a waiting crowd is split over the free instances into batches of at least this size.
         crowd_gather_ms: in a crowd, single requests gather for so long; see Crowd. 0: never.
         max_failures: so many failed batches in a row make the batcher unhealthy.
+        times_ms: how long a batch of each measured size takes, for predictions.
     """
 
     max_batch_size: int = 256
     max_queue_size: int = 16384
+    max_queue_wait_ms: float = 80.0
     max_queue_delay_ms: float = 0.0
     instances: int = 1
     inline_batch_size: int = 0
     min_split_size: int = 32
     crowd_gather_ms: float = 0.0
     max_failures: int = 3
+    times_ms: Mapping[int, float] = field(default_factory=lambda: {1: 0.1})
 
 
 class Batcher:
@@ -115,9 +122,17 @@ class Batcher:
         self._clock: Clock = clock or SystemClock()
         self._on_health = on_health
         self.recorder = recorder
-        self._tray: deque[Job] = deque()
-        self._waiting = 0  # images in the tray
+        self._tray = Tray()
+        self._admission = Admission(
+            self._tray,
+            Pace(limits.times_ms),
+            instances=limits.instances,
+            max_batch_size=limits.max_batch_size,
+            max_queue_size=limits.max_queue_size,
+            max_queue_wait_ms=limits.max_queue_wait_ms,
+        )
         self._free = limits.instances
+        self._one_batch = min(limits.max_batch_size, limits.max_queue_size)  # leaves with a free instance, without a question
         self._closed = False
         self._wake_scheduled = False
         self._crowd = Crowd(limits.crowd_gather_ms / 1e3)
@@ -125,12 +140,11 @@ class Batcher:
         self._gatherings = 0
         self._idle: asyncio.Future[None] | None = None
         self._failures = 0
-        self._image_s = 1e-4  # seconds an image lately took, for the advice when to come back
 
     @property
     def waiting(self) -> int:
         """Images in the tray."""
-        return self._waiting
+        return self._tray.waiting
 
     @property
     def running(self) -> int:
@@ -141,6 +155,10 @@ class Batcher:
     def healthy(self) -> bool:
         """Whether fewer than max_failures batches in a row have failed."""
         return self._failures < self._limits.max_failures
+
+    def predict_wait_s(self, *, bulk: bool = False) -> float:
+        """How long a request that came now would wait."""
+        return self._admission.predict_wait_s(self._clock.time(), bulk=bulk)
 
     def answer_at_once(self, images: Images, *, deadline: float | None = None, explain: bool = False) -> Answer | None:
         """Runs a small request here and now, if nobody waits and an instance is free; None if it has to go through the tray.
@@ -157,7 +175,13 @@ class Batcher:
             InferenceFailed, NotReady: the batch failed.
         """
         limits = self._limits
-        if self._tray or not self._free or self._closed or len(images) > limits.inline_batch_size or limits.max_queue_delay_ms:
+        if (
+            self._tray.waiting
+            or not self._free
+            or self._closed
+            or len(images) > limits.inline_batch_size
+            or limits.max_queue_delay_ms
+        ):
             return None
         if self._crowd.counts_in():
             return None
@@ -166,13 +190,19 @@ class Batcher:
         result, compute_s = self._timed_run(images, explain)
         if isinstance(result, Exception):
             raise self._note_failure(1, result, "at_once")
-        self._note_success(compute_s, len(images))
+        self._note_success()
         if self.recorder:
             self.recorder.note_batch("at_once", images, result, compute_s, (0.0,))
         return Answer(result, 0.0, compute_s * 1e3, len(images))
 
     def submit(
-        self, images: Images, *, deadline: float | None = None, explain: bool = False, may_gather: bool = False
+        self,
+        images: Images,
+        *,
+        deadline: float | None = None,
+        explain: bool = False,
+        may_gather: bool = False,
+        bulk: bool = False,
     ) -> asyncio.Future[Answer]:
         """Lays a request into the tray.
 
@@ -181,27 +211,30 @@ class Batcher:
             deadline: in the clock's time; after it the request is not computed any more.
             explain: whether the answer's rows hold what explains it, too.
             may_gather: in a crowd, it may wait for others for a moment: see Crowd.
+            bulk: interactive requests go before it, and it may wait as long as its deadline allows.
 
         Returns:
             a future of the answer; cancelling it withdraws the request.
 
         Raises:
+            DeadlinePassed: the deadline has passed already.
             Draining: close() was called.
             InvalidRequest: so many images could never wait at once.
             QueueFull: the tray has no room for so many images.
+            WaitTooLong: it can't be answered in time.
         """
         if self._closed:
             raise Draining("the server is draining and accepts no more requests")
-        if self._waiting + len(images) > self._limits.max_queue_size:
-            self._make_room(len(images))  # or refuses
+        now = self._clock.time()
+        if not self._free or self._tray.waiting + len(images) > self._one_batch:
+            self._admission.admit(len(images), deadline, now, bulk=bulk)
         future: asyncio.Future[Answer] = self._loop.create_future()
-        self._tray.append(Job(images, self._clock.time(), deadline, future, explain))
-        self._waiting += len(images)
+        self._tray.put(Job(images, now, deadline, future, explain), bulk=bulk)
         self._schedule(may_gather=may_gather and self._crowd.company is not Company.NONE and not self._fills_inline_batch())
         return future
 
     def _fills_inline_batch(self) -> bool:
-        return self._waiting >= self._limits.inline_batch_size
+        return self._tray.waiting >= self._limits.inline_batch_size
 
     def _schedule(self, *, may_gather: bool) -> None:
         """Has the tray looked at: after this round of the loop, or once a crowd has gathered."""
@@ -223,7 +256,7 @@ class Batcher:
 
     def _look(self, gathering: int, found: int, until: float) -> None:
         """Goes round the loop as long as another request follows soon; an alarm would be too coarse for that."""
-        requests, now = len(self._tray), self._clock.time()
+        requests, now = self._tray.count_requests(), self._clock.time()
         if requests > found:
             found, until = requests, now + self._crowd.LOOK_S
         if found >= self._crowd.ENOUGH or now >= until:
@@ -239,90 +272,41 @@ class Batcher:
         """Accepts no more and returns when everything accepted has its answer."""
         self._closed = True
         self._wake("closing")
-        while self._tray or self._free < self._limits.instances:
+        while self._tray.waiting or self._free < self._limits.instances:
             self._idle = self._idle or self._loop.create_future()
             await asyncio.shield(self._idle)
-
-    def _make_room(self, size: int) -> None:
-        """Clears out those who have gone or are late; refuses if that is not enough."""
-        if size > self._limits.max_queue_size:
-            limit = self._limits.max_queue_size
-            raise InvalidRequest(f"{size} images in one call; at most {limit} are accepted: send several calls", field="images")
-        now = self._clock.time()
-        alive = [job for job in self._tray if not self._is_lost(job, now)]
-        self._tray = deque(alive)
-        self._waiting = sum(job.size - job.taken for job in alive)
-        limit = self._limits.max_queue_size
-        if self._waiting + size > limit:
-            wait_ms = max(1.0, self._waiting * self._image_s / self._limits.instances * 1e3)
-            raise QueueFull(
-                f"the queue is full: {self._waiting} images wait, at most {limit} may; try again in {wait_ms:.0f} ms",
-                retry_after_ms=wait_ms,
-            )
-
-    @staticmethod
-    def _is_lost(job: Job, now: float) -> bool:
-        """Whether nobody waits for the job any more; a late caller is told so."""
-        if job.future.done():
-            return True
-        if job.deadline is None or now <= job.deadline:
-            return False
-        job.future.set_exception(DeadlinePassed("the deadline passed while the request waited in the queue"))
-        return True
 
     def _wake(self, reason: str) -> None:
         """Sends away as many batches as there are free instances. `reason` is one of LEAVE_REASONS."""
         self._wake_scheduled = False
         if self._gathering:
             self._gathering = False
-            self._crowd.has_gathered(len(self._tray))
-        while self._tray and self._free and not self._holds_back():
-            pieces = self._gather()
+            self._crowd.has_gathered(self._tray.count_requests())
+        while self._tray.waiting and self._free and not self._holds_back():
+            pieces = self._tray.gather(self._choose_size, self._clock.time())
             if pieces:
                 self._dispatch(Batch(pieces, stack(pieces), reason))
-        if self._idle and not self._tray and self._free == self._limits.instances:
+        if self._idle and not self._tray.waiting and self._free == self._limits.instances:
             self._idle.set_result(None)
             self._idle = None
 
     def _holds_back(self) -> bool:
         """With max_queue_delay_ms: whether the oldest request may still wait for company. Sets the alarm, then."""
-        if not self._limits.max_queue_delay_ms or self._closed or self._waiting >= self._limits.max_batch_size:
+        if not self._limits.max_queue_delay_ms or self._closed or self._tray.waiting >= self._limits.max_batch_size:
             return False
-        due = self._tray[0].arrived_at + self._limits.max_queue_delay_ms / 1e3
+        due = self._tray.find_oldest() + self._limits.max_queue_delay_ms / 1e3
         if self._clock.time() >= due:
             return False
         self._wake_scheduled = True
         self._clock.call_at(due, partial(self._wake, "delay"))
         return True
 
-    def _gather(self) -> list[Piece]:
-        """Takes the next batch out of the tray."""
-        room = self._next_batch_size()
-        now = self._clock.time()
-        pieces: list[Piece] = []
-        while self._tray and room:
-            job = self._tray[0]
-            if self._is_lost(job, now):
-                self._tray.popleft()
-                self._waiting -= job.size - job.taken
-                continue
-            if not job.taken:
-                job.started_at = now
-            stop = min(job.size, job.taken + room)
-            pieces.append(Piece(job, job.taken, stop))
-            room -= stop - job.taken
-            self._waiting -= stop - job.taken
-            job.taken = stop
-            if stop == job.size:
-                self._tray.popleft()
-        return pieces
-
-    def _next_batch_size(self) -> int:
+    def _choose_size(self, images: int) -> int:
+        """How many of so many images the next batch takes."""
         limits = self._limits
-        if self._waiting <= limits.inline_batch_size:
+        if images <= limits.inline_batch_size:
             return limits.max_batch_size
-        share = -(-self._waiting // self._free)
-        return min(limits.max_batch_size, max(share, limits.min_split_size))
+        return min(limits.max_batch_size, max(-(-images // self._free), limits.min_split_size))
 
     def _dispatch(self, batch: Batch) -> None:
         """Runs a batch: a small one at once, a large one on an instance, while the loop goes on gathering."""
@@ -331,8 +315,10 @@ class Batcher:
             self._settle(batch, *self._timed_run(images, explain))
             return
         self._free -= 1
+        started_at = self._clock.time()
+        due = self._admission.note_start(len(images), started_at)
         self._executor.submit(self._timed_run, images, explain).add_done_callback(
-            lambda done: self._loop.call_soon_threadsafe(self._land, batch, done)
+            lambda done: self._loop.call_soon_threadsafe(self._land, batch, started_at, due, done)
         )
 
     def _timed_run(self, images: Images, explain: bool) -> tuple[Rows | Exception, float]:
@@ -346,8 +332,9 @@ class Batcher:
             return error, self._clock.time() - started_at
         return rows, self._clock.time() - started_at
 
-    def _land(self, batch: Batch, done: Future[tuple[Rows | Exception, float]]) -> None:
+    def _land(self, batch: Batch, started_at: float, due: float, done: Future[tuple[Rows | Exception, float]]) -> None:
         self._free += 1
+        self._admission.note_end(len(batch.images), self._clock.time() - started_at, due)
         self._settle(batch, *done.result())
         self._wake("free_instance")
 
@@ -360,7 +347,7 @@ class Batcher:
                     piece.job.future.set_exception(type(error)(error.message))
             return
         size = len(result[0])
-        self._note_success(compute_s, size)
+        self._note_success()
         if self.recorder:
             self.recorder.note_batch(batch.reason, batch.images, result, compute_s, batch.waits_s())
         offset = 0
@@ -370,12 +357,11 @@ class Batcher:
             piece.job.add(piece.start, tuple([column[offset:end] for column in columns]), compute_s, size)
             offset = end
 
-    def _note_success(self, compute_s: float, size: int) -> None:
+    def _note_success(self) -> None:
         if self._failures:
             recovered, self._failures = not self.healthy, 0
             if recovered:
                 self._on_health(True)
-        self._image_s += 0.1 * (compute_s / size - self._image_s)
 
     def _note_failure(self, requests: int, error: Exception, reason: str) -> RecognizerError:
         """Logs a failed batch under an id, which is all that its members are told."""

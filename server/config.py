@@ -58,8 +58,18 @@ class Settings:
         0, "batches that run at the same time; 0: one for each core that a worker has, on CUDA one", at_least=0, at_most=256
     )
     workers: str = _setting("1", "server processes on the one port; auto: one for each core")
-    max_batch_size: int = _setting(0, "images in one batch; 0: what the model publishes", at_least=0, at_most=4096)
-    max_queue_size: int = _setting(16384, "images that may wait before calls are refused", at_least=1, at_most=10_000_000)
+    max_batch_size: int = _setting(
+        0, "images in one batch; 0: what the model publishes, less if that takes too long", at_least=0, at_most=4096
+    )
+    max_queue_size: int = _setting(
+        16384, "images of each priority that may wait before calls are refused", at_least=1, at_most=10_000_000
+    )
+    max_queue_wait_ms: float = _setting(
+        0.0,
+        "an interactive request that would wait longer is refused at once; 0: 80 ms, or the time of twelve images if longer",
+        at_least=0,
+        at_most=3_600_000,
+    )
     max_queue_delay_ms: float = _setting(
         0.0, "hold a request back so long for company; 0: never (batches still form under load)", at_least=0, at_most=1000
     )

@@ -9,6 +9,7 @@ RecognizerError
 ├── ModelRefused          FAILED_PRECONDITION  the version that was to be loaded can't be served
 ├── Unauthenticated       UNAUTHENTICATED     no token that this server knows
 ├── QueueFull             RESOURCE_EXHAUSTED  the tray is full; says when to come back
+│   └── WaitTooLong       RESOURCE_EXHAUSTED  ... or not so full, but the answer would come too late
 ├── Unavailable           UNAVAILABLE         safe to retry
 │   ├── NotReady          UNAVAILABLE         ... because the model keeps failing
 │   └── Draining          UNAVAILABLE         ... because the server is going away
@@ -75,6 +76,10 @@ class QueueFull(RecognizerError):
     """The tray is full; `retry_after_ms` says when it should have room again."""
 
     code = "RESOURCE_EXHAUSTED"
+
+
+class WaitTooLong(QueueFull):
+    """The request can't be answered in time; `retry_after_ms` is what it would have waited."""
 
 
 class Unavailable(RecognizerError):

@@ -18,7 +18,7 @@ from digitserve.v1 import recognizer_pb2 as pb
 from numpy.typing import NDArray
 
 from server.decode import Picture, decode, open_image
-from server.errors import InvalidImage, InvalidRequest, QueueFull, UnsupportedLayout
+from server.errors import DeadlinePassed, InvalidImage, InvalidRequest, QueueFull, UnsupportedLayout
 from server.preprocess import Box, Framed, Ink, frame, is_framed, take_framed
 
 SMALL_PIXELS = 64 * 64  # up to this size, decoding and framing take well under a millisecond
@@ -76,17 +76,18 @@ class Intake:
         self._waiting = 0
         self._waiting_bytes = 0
 
-    def take(self, request: pb.RecognizeRequest, size: int) -> Framed | Awaitable[Framed]:
+    def take(self, request: pb.RecognizeRequest, size: int, deadline: float | None = None) -> Framed | Awaitable[Framed]:
         """Frames the request's image; an awaitable if it is large enough for a thread.
 
         Args:
             size: the side of the model's frame, in pixels.
+            deadline: in time.monotonic(); if it has passed before a thread is free, the image is not decoded.
 
         Raises:
             InvalidImage: the image can't be read, or is not of the model's size though the layout is FRAMED.
             InvalidRequest: no such layout or ink.
             UnsupportedLayout: LINE or PAGE.
-            QueueFull: too many large images wait already.
+            QueueFull: too many large images wait already. DeadlinePassed, too, is raised by the awaitable.
         """
         if request.layout == pb.LAYOUT_FRAMED and request.ink <= pb.INK_LIGHT:
             framed = _take_as_it_is(request.image.raw, size)
@@ -98,30 +99,30 @@ class Intake:
             picture = _read_raw(request.image.raw, self._max_pixels)
             if picture.grey.size <= SMALL_PIXELS:
                 return self._at_once(lambda: frame_picture(picture, layout, ink, size))
-            return self._on_thread(lambda: frame_picture(picture, layout, ink, size), picture.grey.nbytes)
+            return self._on_thread(lambda: frame_picture(picture, layout, ink, size), picture.grey.nbytes, deadline)
         if kind is None:
             raise InvalidImage("no image in the request: set image.encoded or image.raw", field="image")
         opened = open_image(request.image.encoded, self._max_pixels)
         if opened.width * opened.height <= SMALL_PIXELS:
             return self._at_once(lambda: frame_picture(decode(opened), layout, ink, size))
-        return self._on_thread(lambda: frame_picture(decode(opened), layout, ink, size), len(request.image.encoded))
+        return self._on_thread(lambda: frame_picture(decode(opened), layout, ink, size), len(request.image.encoded), deadline)
 
-    def take_batch(self, images: Images, layout: int) -> FramedBatch | Awaitable[FramedBatch]:
+    def take_batch(self, images: Images, layout: int, deadline: float | None = None) -> FramedBatch | Awaitable[FramedBatch]:
         """Applies the layout to (n, size, size) uint8 images: FRAMED (and unspecified) passes them, AUTO looks at each.
 
         Raises:
             InvalidRequest: another layout.
-            QueueFull: too many wait for a thread.
+            DeadlinePassed, QueueFull: as in take().
         """
         if layout in (pb.LAYOUT_UNSPECIFIED, pb.LAYOUT_FRAMED):
             return FramedBatch(images, [])
         if layout != pb.LAYOUT_AUTO:
             raise InvalidRequest("RecognizeBatch takes framed images: layout must be FRAMED or AUTO", field="layout")
         if len(images) > SMALL_BATCH:
-            return self._on_thread(lambda: _frame_strangers(images), images.nbytes)
+            return self._on_thread(lambda: _frame_strangers(images), images.nbytes, deadline)
         strangers = is_framed(images).count(False)
         if strangers > SMALL_STRANGERS:
-            return self._on_thread(lambda: _frame_strangers(images), images.nbytes)
+            return self._on_thread(lambda: _frame_strangers(images), images.nbytes, deadline)
         return self._at_once(lambda: _frame_strangers(images)) if strangers else FramedBatch(images, [])
 
     def _at_once(self, work: Callable[[], Answered]) -> Answered:
@@ -132,7 +133,7 @@ class Intake:
             if self._note_framing:
                 self._note_framing("loop", time.perf_counter() - started_at)
 
-    async def _on_thread(self, work: Callable[[], Answered], size_bytes: int) -> Answered:
+    async def _on_thread(self, work: Callable[[], Answered], size_bytes: int, deadline: float | None) -> Answered:
         if self._waiting >= self._max_waiting:
             raise QueueFull(f"{self._waiting} large images wait for their decoding already", retry_after_ms=100.0)
         held_bytes = self._waiting_bytes
@@ -145,12 +146,19 @@ class Intake:
         self._waiting_bytes += size_bytes
         started_at = time.perf_counter()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+            return await asyncio.get_running_loop().run_in_executor(self._executor, _work_in_time, work, deadline)
         finally:
             self._waiting -= 1
             self._waiting_bytes -= size_bytes
             if self._note_framing:
                 self._note_framing("thread", time.perf_counter() - started_at)
+
+
+def _work_in_time(work: Callable[[], Answered], deadline: float | None) -> Answered:
+    """On a thread: who waited for it until the deadline is told so."""
+    if deadline is not None and time.monotonic() > deadline:
+        raise DeadlinePassed("the deadline passed while the image waited for its decoding")
+    return work()
 
 
 def read_layout(layout: int) -> int:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("digitserve.loader")
 
+SPLIT_MS = 2.0  # a batch that is over in this is not worth splitting over two instances
+BATCH_MS = 25.0
+QUEUE_WAIT_MS = 80.0
 REFUSALS = (ModelError, ProviderError, RepositoryError)  # what a version can't be served for
 
 
@@ -82,17 +85,21 @@ class Loader:
         loop = asyncio.get_running_loop()
         session, map_shape, times_ms = await loop.run_in_executor(executor, self._prepare, card, provider, max_batch_size)
         limits = Limits(
-            max_batch_size=max_batch_size,
+            max_batch_size=settings.max_batch_size or choose_batch_size(times_ms, max_batch_size),
             max_queue_size=settings.max_queue_size,
+            max_queue_wait_ms=settings.max_queue_wait_ms or max(QUEUE_WAIT_MS, 12 * times_ms[1] / instances),
             max_queue_delay_ms=settings.max_queue_delay_ms,
             crowd_gather_ms=settings.crowd_gather_ms,
             instances=instances,
             inline_batch_size=choose_inline_size(session, times_ms, settings.inline_ms),
+            min_split_size=_find_largest(times_ms, SPLIT_MS) or 1,
+            times_ms=times_ms,
         )
         tried = f"{len(card.golden.answers)} golden images right" if card.golden else "no golden images to try it on"
+        sizes = instances, limits.inline_batch_size, limits.max_batch_size
         logger.info(
             "model %s %s in %s: %s, warm, %.2f ms for one image; %d instances, up to %d images run inline, batches up to %d",
-            card.name, card.version, variant.name, tried, times_ms[1], instances, limits.inline_batch_size, max_batch_size,
+            card.name, card.version, variant.name, tried, times_ms[1], *sizes,
         )  # fmt: skip
         record = self._recorder.open_record(card, max_batch_size, session.pad) if self._recorder else None
         batcher = Batcher(session.run, limits, executor, on_health=lambda healthy: report(), recorder=record)
@@ -110,6 +117,17 @@ class Loader:
 
 def choose_inline_size(session: Session, times_ms: dict[int, float], inline_ms: float) -> int:
     """The largest warmed batch that is over in `inline_ms`. CUDA's graphs belong to their thread: never inline."""
-    if session.provider == CUDA:
-        return 0
-    return max((size for size, time_ms in times_ms.items() if time_ms <= inline_ms), default=0)
+    return 0 if session.provider == CUDA else _find_largest(times_ms, inline_ms)
+
+
+def _find_largest(times_ms: dict[int, float], limit_ms: float) -> int:
+    """The largest batch that is over in so long; 0 if none is."""
+    return max((size for size, time_ms in times_ms.items() if time_ms <= limit_ms), default=0)
+
+
+def choose_batch_size(times_ms: dict[int, float], max_batch_size: int) -> int:
+    """The largest batch that is over in BATCH_MS, as others wait for its end; a larger one where that makes images cheaper."""
+    image_ms = min(time_ms / size for size, time_ms in times_ms.items())
+    short = [size for size in (*times_ms, max_batch_size) if size * image_ms <= BATCH_MS]
+    cheap = min(size for size, time_ms in times_ms.items() if time_ms / size <= 1.25 * image_ms)
+    return max([cheap, *short])

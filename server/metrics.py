@@ -134,6 +134,11 @@ METRICS = (
         _of_models(lambda one, record: one.batcher.waiting),
     ),
     Metric(
+        "digitserve_predicted_wait_seconds", "gauge", MODEL,
+        "How long an interactive request that came now would wait, as its admission is decided.",
+        _of_models(lambda one, record: one.batcher.predict_wait_s()), over_workers=max,
+    ),
+    Metric(
         "digitserve_running_batches", "gauge", MODEL,
         "Batches that run on an instance now; those that run inline are never seen.",
         _of_models(lambda one, record: one.batcher.running),

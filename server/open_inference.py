@@ -22,12 +22,23 @@ from server.errors import InvalidImage, Unsupported
 from server.health import HealthServicer
 from server.job import Answer, Images, Rows
 from server.preprocess import Framed
-from server.servicer import RecognizerServicer, Served, read_deadline
+from server.servicer import RecognizerServicer, Served, read_deadline, read_priority
 from server.statuses import answers_errors, answers_errors_of_stream, read_request_id, to_known
 from server.streaming import answer_in_order
-from server.tensors import ENCODED, EVIDENCE, IMAGE, PROBABILITIES, read_input, read_outputs, refuse_parameters, write_outputs
+from server.tensors import (
+    ENCODED,
+    EVIDENCE,
+    IMAGE,
+    PROBABILITIES,
+    read_input,
+    read_outputs,
+    read_whole_number,
+    refuse_parameters,
+    write_outputs,
+)
 
 EXTENSIONS = ("classification", "model_configuration", "statistics")
+PRIORITY = "priority"  # the one parameter of a request that is known
 
 
 class Tally:
@@ -187,13 +198,16 @@ class OpenInferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # t
         served = self._recognizer.find(_join(request.model_name, request.model_version), "model_name")
         card, tally = served.card, self._tally(served)
         try:
-            refuse_parameters(request.parameters, "the request")
+            refuse_parameters(request.parameters, "the request", known=PRIORITY)
             wanted = read_outputs(request.outputs)
             images = read_input(request, card.size, card.max_batch_size)
+            lone, priority = at_once and len(images) == 1, read_whole_number(request.parameters, PRIORITY)
+            bulk = read_priority(priority, bulk=not lone, field="parameters")  # Triton's 1, the highest, and 2 are our own two
             if isinstance(images, list):
-                images = np.stack([await self._frame(number, file, card.size) for number, file in enumerate(images)])
+                files = enumerate(images)
+                images = np.stack([await self._frame(number, file, card.size, deadline) for number, file in files])
             read_ns = time.perf_counter_ns()
-            answer = await _compute(served, images, deadline, explain=EVIDENCE in wanted, at_once=at_once)
+            answer = await _compute(served, images, deadline, explain=EVIDENCE in wanted, lone=lone, bulk=bulk)
             computed_ns = time.perf_counter_ns()
             response = service_pb2.ModelInferResponse(model_name=card.name, model_version=card.version, id=request.id)
             write_outputs(response, _blank_out(images, answer.rows), wanted, card.class_names)
@@ -203,13 +217,13 @@ class OpenInferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # t
         tally.succeed(begun_ns, read_ns, computed_ns, len(images), answer)
         return response
 
-    async def _frame(self, number: int, file: bytes, size: int) -> Images:
+    async def _frame(self, number: int, file: bytes, size: int, deadline: float | None) -> Images:
         """Called one after another, so that no call holds more than one of the places where large images wait."""
         if number:
             await asyncio.sleep(0)  # small images are decoded on the event loop: other calls have their turn in between
         try:
             image = recognizer_pb2.Image(encoded=file)
-            framed = self._recognizer.intake.take(recognizer_pb2.RecognizeRequest(image=image), size)
+            framed = self._recognizer.intake.take(recognizer_pb2.RecognizeRequest(image=image), size, deadline)
             return (framed if isinstance(framed, Framed) else await framed).pixels
         except InvalidImage as error:
             raise InvalidImage(f"input {ENCODED!r}, image {number}: {error.message}", field=f"inputs.{ENCODED}") from None
@@ -242,10 +256,10 @@ def _name(card: Any) -> str:
     return _join(card.name, card.version)
 
 
-async def _compute(served: Served, images: Images, deadline: float | None, *, explain: bool, at_once: bool) -> Answer:
-    lone, batcher = at_once and len(images) == 1, served.batcher
+async def _compute(served: Served, images: Images, deadline: float | None, *, explain: bool, lone: bool, bulk: bool) -> Answer:
+    batcher = served.batcher
     answer = batcher.answer_at_once(images, deadline=deadline, explain=explain) if lone else None
-    return answer or await batcher.submit(images, deadline=deadline, explain=explain, may_gather=lone)
+    return answer or await batcher.submit(images, deadline=deadline, explain=explain, may_gather=lone, bulk=bulk)
 
 
 def _blank_out(images: Images, rows: Rows) -> Rows:
@@ -286,7 +300,7 @@ def _configure(served: Served) -> Any:
         max_batch_size=card.max_batch_size,
         input=[image, encoded],
         output=[pb.ModelOutput(name=name, data_type=pb.TYPE_FP32, dims=dims) for name, dims in _outputs(served).items()],
-        dynamic_batching=pb.ModelDynamicBatching(),
+        dynamic_batching=pb.ModelDynamicBatching(priority_levels=2),
         parameters={"class_names": pb.ModelParameter(string_value=json.dumps(card.class_names, ensure_ascii=False))},
     )
 

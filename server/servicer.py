@@ -92,10 +92,11 @@ class RecognizerServicer(pb_grpc.RecognizerServicer):
         if self.refusing:
             self.send_away()
         served = self.find(request.model)
+        deadline, bulk = read_deadline(context), read_priority(request.priority, bulk=True)
         images = _unpack(request, served.card.size)
-        framed = self.intake.take_batch(images, request.layout)
+        framed = self.intake.take_batch(images, request.layout, deadline)
         images, boxes = framed if isinstance(framed, FramedBatch) else await framed
-        answer = await served.batcher.submit(images, deadline=read_deadline(context))
+        answer = await served.batcher.submit(images, deadline=deadline, bulk=bulk)
         return _write_batch(served, images, boxes, answer, wants_probabilities=request.probabilities)
 
     @answers_errors_of_stream
@@ -123,7 +124,8 @@ class RecognizerServicer(pb_grpc.RecognizerServicer):
 
     async def _recognize(self, request: pb.RecognizeRequest, deadline: float | None, *, at_once: bool) -> pb.RecognizeResponse:
         served = self.find(request.model)
-        framed = self.intake.take(request, served.card.size)
+        bulk = read_priority(request.priority, bulk=not at_once)
+        framed = self.intake.take(request, served.card.size, deadline)
         if not isinstance(framed, Framed):
             framed = await framed
         if framed.blank:
@@ -132,7 +134,7 @@ class RecognizerServicer(pb_grpc.RecognizerServicer):
         explain = request.explain
         answer = served.batcher.answer_at_once(images, deadline=deadline, explain=explain) if at_once else None
         if answer is None:
-            answer = await served.batcher.submit(images, deadline=deadline, explain=explain, may_gather=at_once)
+            answer = await served.batcher.submit(images, deadline=deadline, explain=explain, may_gather=at_once, bulk=bulk)
         return _write(served, framed, answer, request)
 
     def find(self, name: str, field: str = "model") -> Served:
@@ -147,6 +149,15 @@ def read_deadline(context: Any) -> float | None:
     """The call's deadline in the batcher's time."""
     remaining = context.time_remaining()
     return None if remaining is None else time.monotonic() + remaining
+
+
+def read_priority(priority: int, *, bulk: bool, field: str = "priority") -> bool:
+    """Whether a request is bulk; `bulk` says what one is that does not say. Raises InvalidRequest."""
+    if not priority:
+        return bulk
+    if priority > pb.PRIORITY_BULK or priority < 0:
+        raise InvalidRequest(f"priority {priority} is neither INTERACTIVE (1) nor BULK (2)", field=field)
+    return priority == pb.PRIORITY_BULK
 
 
 def _unpack(request: pb.RecognizeBatchRequest, size: int) -> Images:

@@ -6,8 +6,10 @@ coroutine and a new handler object (docs/decisions/0002-errors-without-intercept
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
+import math
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,6 +26,7 @@ from server.errors import InferenceFailed, NotReady, RecognizerError
 logger = logging.getLogger("digitserve.servicer")
 
 DETAILS_KEY = "grpc-status-details-bin"
+PUSHBACK_KEY = "grpc-retry-pushback-ms"  # what gRPC's own retries look at; a whole number
 REQUEST_ID_KEY = "x-request-id"
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 Answering = TypeVar("Answering")
@@ -64,7 +67,10 @@ async def abort(context: Any, error: Exception) -> NoReturn:
     request_id = read_request_id(context)
     known = to_known(error, request_id)
     metadata = (*_trailing_metadata(known), (REQUEST_ID_KEY, request_id))
-    await context.abort(grpc.StatusCode[known.code], known.message, metadata)
+    try:
+        await context.abort(grpc.StatusCode[known.code], known.message, metadata)
+    except grpc.aio.InternalError:  # the caller has gone, and gRPC would log that with a traceback
+        raise asyncio.CancelledError from None
     raise AssertionError("abort() returned") from error
 
 
@@ -102,7 +108,8 @@ def to_error(error: Exception, request_id: str) -> pb.Error:
     )
 
 
-def _trailing_metadata(error: RecognizerError) -> tuple[tuple[str, str | bytes], ...]:
+def _trailing_metadata(error: RecognizerError) -> list[tuple[str, str | bytes]]:
+    metadata: list[tuple[str, str | bytes]] = []
     status = status_pb2.Status(code=grpc.StatusCode[error.code].value[0], message=error.message)
     if error.field:
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
@@ -111,7 +118,8 @@ def _trailing_metadata(error: RecognizerError) -> tuple[tuple[str, str | bytes],
         delay = duration_pb2.Duration()
         delay.FromMicroseconds(int(error.retry_after_ms * 1e3))
         _attach(status, error_details_pb2.RetryInfo(retry_delay=delay))
-    return ((DETAILS_KEY, status.SerializeToString()),)
+        metadata.append((PUSHBACK_KEY, str(math.ceil(error.retry_after_ms))))
+    return [(DETAILS_KEY, status.SerializeToString()), *metadata]
 
 
 def _attach(status: status_pb2.Status, detail: Any) -> None:

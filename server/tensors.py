@@ -129,6 +129,16 @@ def refuse_parameters(parameters: Mapping[str, Any], owner: str, known: str = ""
         raise Unsupported(f"{owner} has parameters that are not supported: {_show(', '.join(names))}", field="parameters")
 
 
+def read_whole_number(parameters: Mapping[str, Any], name: str) -> int:
+    """A parameter of the request; 0 where there is none. Raises InvalidRequest if it is not a whole number."""
+    if name not in parameters:
+        return 0
+    kind = parameters[name].WhichOneof("parameter_choice")
+    if kind not in ("int64_param", "uint64_param"):
+        raise InvalidRequest(f"the parameter {name!r} must be a whole number", field="parameters")
+    return int(getattr(parameters[name], kind))
+
+
 def write_outputs(response: Any, rows: Rows, wanted: Mapping[str, int], class_names: Sequence[str]) -> None:
     """Appends the outputs to a ModelInferResponse, in the order in which they were asked for."""
     for name, classes in wanted.items():

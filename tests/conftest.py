@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.mnist import Digits, find_raw, read_digits
 from tests.server_process import ROOT, ServerProcess
@@ -17,6 +18,10 @@ TESTS = Path(__file__).parent
 KINDS = ("unit", "contract", "e2e", "browser", "conformance")
 
 StartServer = Callable[..., ServerProcess]
+
+
+settings.register_profile("any machine", deadline=None)  # how long an example takes says more of the machine than of us
+settings.load_profile("any machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 import time
 from collections.abc import Awaitable
 from typing import Any
@@ -32,6 +34,8 @@ BAD_REQUESTS = {
     "no bytes": (pb.RecognizeRequest(image=pb.Image(encoded=b"")), "INVALID_ARGUMENT", "image.encoded"),
     "unknown layout": (framed(layout=77), "INVALID_ARGUMENT", "layout"),
     "unknown ink": (framed(ink=77), "INVALID_ARGUMENT", "ink"),
+    "unknown priority": (framed(priority=77), "INVALID_ARGUMENT", "priority"),
+    "negative priority": (framed(priority=-1), "INVALID_ARGUMENT", "priority"),
     "line": (framed(layout=pb.LAYOUT_LINE), "UNIMPLEMENTED", "layout"),
     "page": (framed(layout=pb.LAYOUT_PAGE), "UNIMPLEMENTED", "layout"),
     "unknown model": (framed(model="letters"), "NOT_FOUND", "model"),
@@ -48,6 +52,7 @@ BAD_BATCHES = {
     "single": (batch(1, layout=pb.LAYOUT_SINGLE), "INVALID_ARGUMENT", "layout"),
     "line": (batch(1, layout=pb.LAYOUT_LINE), "INVALID_ARGUMENT", "layout"),
     "unknown layout": (batch(1, layout=77), "INVALID_ARGUMENT", "layout"),
+    "unknown priority": (batch(1, priority=3), "INVALID_ARGUMENT", "priority"),
     "unknown model": (batch(1, model="letters"), "NOT_FOUND", "model"),
 }
 
@@ -95,9 +100,10 @@ def test_a_full_tray_refuses_with_retry_info_and_keeps_what_it_has() -> None:
         model = GatedModel()
         async with serving(model.run, Limits(max_queue_size=2)) as here:
             calls = await fill(here, model, batch(2, 3))
-            failure = await failure_of(here.stub.Recognize(framed(4)))
+            failure = await failure_of(here.stub.RecognizeBatch(batch(4)))
             assert (failure.code, failure.field) == ("RESOURCE_EXHAUSTED", "")
             assert failure.retry_ms > 0
+            assert failure.pushback == str(math.ceil(failure.retry_ms))
             model.gate.set()
             assert [list((await call).classes) for call in calls] == [[1], [2, 3]]
 
@@ -148,17 +154,22 @@ def test_who_refuses_sends_new_calls_away_and_goes_on_with_open_streams() -> Non
 
 
 class AttentiveBatcher:
-    """Remembers the deadlines that it is given, and answers nobody."""
+    """Remembers the deadlines and priorities that it is given, and answers nobody."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, at_once: bool = True) -> None:
+        self.at_once = at_once
         self.deadlines: list[float | None] = []
+        self.bulk: list[bool] = []
 
     def answer_at_once(self, images: Images, *, deadline: float | None = None, **how: bool) -> Any:
+        if not self.at_once:
+            return None
         self.deadlines.append(deadline)
         raise QueueFull("not now")
 
-    def submit(self, images: Images, *, deadline: float | None = None, **how: bool) -> Awaitable[Any]:
+    def submit(self, images: Images, *, deadline: float | None = None, bulk: bool, **how: bool) -> Awaitable[Any]:
         self.deadlines.append(deadline)
+        self.bulk.append(bulk)
         raise QueueFull("not now")
 
 
@@ -174,6 +185,38 @@ def test_the_batcher_is_told_every_deadline() -> None:
                 assert [answer.error.code async for answer in here.stub.RecognizeStream(streamed, timeout=timeout)] == [8]
         assert batcher.deadlines[3:] == [None] * 3
         assert batcher.deadlines[:3] == pytest.approx([before + 100] * 3, abs=30)
+
+    asyncio.run(run())
+
+
+def test_one_image_is_interactive_and_many_are_bulk_unless_said_otherwise() -> None:
+    async def run() -> None:
+        batcher = AttentiveBatcher(at_once=False)
+        async with serving(batcher=batcher) as here:
+            for priority in (pb.PRIORITY_UNSPECIFIED, pb.PRIORITY_INTERACTIVE, pb.PRIORITY_BULK):
+                await failure_of(here.stub.Recognize(framed(1, priority=priority)))
+                await failure_of(here.stub.RecognizeBatch(batch(1, priority=priority)))
+                streamed = iter([pb.RecognizeStreamRequest(request=framed(1, priority=priority))])
+                assert [answer.error.code async for answer in here.stub.RecognizeStream(streamed)] == [8]
+        assert batcher.bulk == [False, True, True, False, False, False, True, True, True]
+
+    asyncio.run(run())
+
+
+def test_a_wait_that_is_too_long_is_refused_and_says_how_long_it_would_be() -> None:
+    async def run() -> None:
+        model = GatedModel()
+        limits = Limits(max_queue_wait_ms=2000.0, times_ms={1: 60_000.0})
+        async with serving(model.run, limits) as here:
+            calls = await fill(here, model, batch(2))
+            failure = await failure_of(here.stub.Recognize(framed(4)))
+            assert (failure.code, failure.field) == ("RESOURCE_EXHAUSTED", "")
+            assert re.match(r"the wait would be \d+ ms, and at most 2000 ms are allowed; try again in \d+ ms", failure.message)
+            assert failure.pushback == str(math.ceil(failure.retry_ms))
+            late = await failure_of(here.stub.RecognizeBatch(batch(5), timeout=30))
+            assert re.match(r"the answer would take \d+ ms, and the deadline is in \d+ ms; try again in", late.message)
+            model.gate.set()
+            assert [list((await call).classes) for call in calls] == [[1], [2]]
 
     asyncio.run(run())
 

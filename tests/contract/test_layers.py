@@ -107,7 +107,8 @@ def test_only_the_wires_side_knows_the_wire() -> None:
 
 
 def test_the_batcher_knows_only_jobs_crowds_and_errors() -> None:
-    assert graph()["batcher"] == {"crowd", "errors", "job"}
+    assert graph()["batcher"] == {"admission", "crowd", "errors", "job", "tray"}
+    assert (graph()["admission"], graph()["tray"]) == ({"errors", "tray"}, {"errors", "job"})
     assert graph()["job"] == graph()["crowd"] == set()
 
 

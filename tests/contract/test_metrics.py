@@ -100,7 +100,7 @@ def test_what_the_queue_refuses_or_loses_is_counted_under_its_reason() -> None:
         model = GatedModel()
         async with serving(model.run, Limits(max_queue_size=2), metrics=True) as here:
             first, gone = await fill(here, model, batch(2, 4))
-            assert await end_of(here.stub.Recognize(framed(4))) == "RESOURCE_EXHAUSTED"
+            assert await end_of(here.stub.RecognizeBatch(batch(4))) == "RESOURCE_EXHAUSTED"
             gone.cancel()
             while not drops(here).get("cancelled"):
                 await asyncio.sleep(0)
@@ -110,8 +110,8 @@ def test_what_the_queue_refuses_or_loses_is_counted_under_its_reason() -> None:
             here.servicer.refuse()
             assert await end_of(here.stub.Recognize(framed(1))) == "UNAVAILABLE"
             await until_quiet(here)
-            assert statuses(here, "Recognize") == {"RESOURCE_EXHAUSTED": 1, "DEADLINE_EXCEEDED": 1, "UNAVAILABLE": 1}
-            assert statuses(here, "RecognizeBatch") == {"OK": 1, "CANCELLED": 1}
+            assert statuses(here, "Recognize") == {"DEADLINE_EXCEEDED": 1, "UNAVAILABLE": 1}
+            assert statuses(here, "RecognizeBatch") == {"OK": 1, "RESOURCE_EXHAUSTED": 1, "CANCELLED": 1}
             assert drops(here) == {"queue_full": 1, "cancelled": 1, "deadline_passed": 1, "draining": 1}
 
     asyncio.run(run())

@@ -66,9 +66,9 @@ def test_the_unforeseen_is_hidden_behind_a_request_id(caplog: pytest.LogCaptureF
     assert b"secret" not in (failure.message + streamed).encode() + failure.trailer
 
 
-def with_parameter(request: Any, name: str, of: str = "request") -> Any:
+def with_parameter(request: Any, name: str, of: str = "request", number: int = 1) -> Any:
     owner = {"request": request, "input": request.inputs[0], "output": request.outputs[0]}[of]
-    owner.parameters[name].int64_param = 1
+    owner.parameters[name].int64_param = number
     return request
 
 
@@ -95,7 +95,10 @@ BAD_REQUESTS = {
     "unknown version": (make_request(1, model_version="9"), "NOT_FOUND", "model_name", "no model 'digits:9' is served"),
     "a very long version": (make_request(1, model_version="9" * 10**6), "NOT_FOUND", "model_name", "9...' is served"),
     "a sequence": (with_parameter(make_request(1), "sequence_id"), "UNIMPLEMENTED", "parameters", "'sequence_id'"),
-    "a priority": (with_parameter(make_request(1), "priority"), "UNIMPLEMENTED", "parameters", "'priority'"),
+    "a priority too many": (with_parameter(make_request(1), "priority", number=3), BAD, "parameters", "priority 3 is neither"),
+    "a priority in words": (
+        make_request(1, parameters={"priority": {"string_param": "1"}}), BAD, "parameters", "must be a whole number"
+    ),
     "a timeout": (with_parameter(make_request(1), "timeout"), "UNIMPLEMENTED", "parameters", "'timeout'"),
     "shared memory in": (
         with_parameter(make_request(1), "shared_memory_region", "input"), "UNIMPLEMENTED", "parameters", "input 'image' has"
@@ -175,7 +178,7 @@ def test_a_full_tray_refuses_with_retry_info_and_keeps_what_it_has() -> None:
         model = GatedModel()
         async with serving(model.run, Limits(max_queue_size=2)) as here:
             calls = await fill(here, model, make_request(2, 3))
-            failure = await failure_of(open_stub(here.channel).ModelInfer(make_request(4)))
+            failure = await failure_of(open_stub(here.channel).ModelInfer(make_request(4, 5)))
             assert failure.code == "RESOURCE_EXHAUSTED"
             assert failure.retry_ms > 0
             model.gate.set()
@@ -234,6 +237,21 @@ def test_the_batcher_is_told_every_deadline() -> None:
     asyncio.run(run())
 
 
+def test_priorities_are_tritons() -> None:
+    async def run() -> None:
+        batcher = AttentiveBatcher(at_once=False)
+        async with serving(batcher=batcher) as here:
+            stub = open_stub(here.channel)
+            for priority in (0, 1, 2):
+                parameters = {"priority": {"uint64_param": priority}} if priority else {}
+                for images in ((1,), (1, 2)):
+                    await failure_of(stub.ModelInfer(make_request(*images, parameters=parameters)))
+                await stream(stub, make_request(1, parameters=parameters))
+        assert batcher.bulk == [False, True, True, False, False, False, True, True, True]
+
+    asyncio.run(run())
+
+
 def test_who_refuses_sends_new_calls_away_counts_them_and_goes_on_with_open_streams() -> None:
     async def run() -> None:
         async with serving() as here:
@@ -270,7 +288,9 @@ def test_both_services_share_the_tray() -> None:
         model = GatedModel()
         async with serving(model.run) as here:
             calls = await fill(here, model, make_request(2))
-            batch = here.stub.RecognizeBatch(recognizer_pb2.RecognizeBatchRequest(images=stamp(3)))
+            batch = here.stub.RecognizeBatch(
+                recognizer_pb2.RecognizeBatchRequest(images=stamp(3), priority=recognizer_pb2.PRIORITY_INTERACTIVE)
+            )
             while here.batcher.waiting == 1:
                 await asyncio.sleep(0)  # no time passes
             model.gate.set()

@@ -27,6 +27,7 @@ STATUSES = {
     errors.ModelRefused: "FAILED_PRECONDITION",
     errors.Unauthenticated: "UNAUTHENTICATED",
     errors.QueueFull: "RESOURCE_EXHAUSTED",
+    errors.WaitTooLong: "RESOURCE_EXHAUSTED",
     errors.Unavailable: "UNAVAILABLE",
     errors.NotReady: "UNAVAILABLE",
     errors.Draining: "UNAVAILABLE",
@@ -105,6 +106,7 @@ def test_an_error_becomes_its_status_and_nothing_more(kind: type[errors.Recogniz
     failure = fail(kind("what is wrong"), call)
     number = grpc.StatusCode[code].value[0]
     assert failure[:5] == (code, "what is wrong", "", 0.0, number)
+    assert failure.pushback == ""
 
 
 @UNARY
@@ -116,9 +118,10 @@ def test_the_field_travels_as_bad_request(kind: type[errors.RecognizerError], co
 
 @UNARY
 @pytest.mark.parametrize(("kind", "code"), STATUSES.items())
-def test_the_delay_travels_as_retry_info(kind: type[errors.RecognizerError], code: str, call: Call) -> None:
+def test_the_delay_travels_as_retry_info_and_as_push_back(kind: type[errors.RecognizerError], code: str, call: Call) -> None:
     failure = fail(kind("come back", retry_after_ms=1234.5), call)
     assert (failure.code, failure.field, failure.retry_ms) == (code, "", 1234.5)
+    assert failure.pushback == "1235", "gRPC takes whole milliseconds only"
 
 
 @pytest.mark.parametrize(("kind", "code"), STATUSES.items())

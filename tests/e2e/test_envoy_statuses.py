@@ -118,7 +118,7 @@ def refused_by_a_full_tray(folder: Path, *asks: Callable[[ProxyProcess], Answer]
 
 def test_a_full_tray_says_when_to_come_back(tmp_path: Path) -> None:
     framed = pb.Image(raw=pb.RawImage(pixels=stamp(4), width=28, height=28))
-    request = pb.RecognizeRequest(image=framed, layout=pb.LAYOUT_FRAMED)
+    request = pb.RecognizeRequest(image=framed, layout=pb.LAYOUT_FRAMED, priority=pb.PRIORITY_BULK)
     by_json, by_web = refused_by_a_full_tray(
         tmp_path,
         lambda proxy: post_json(proxy.port, "/v1/recognize", MessageToDict(request)),

@@ -22,7 +22,7 @@ CALLS, IMAGES = 300, 50
 @pytest.fixture(scope="module")
 def small(start_server: StartServer) -> ServerProcess:
     """Its tray is full after two calls, and held for a moment, so that a flood can't be worked off as it comes."""
-    return start_server("--max-queue-size", str(2 * IMAGES), "--max-queue-delay-ms", "100")
+    return start_server("--max-queue-size", str(2 * IMAGES), "--max-queue-delay-ms", "100", "--max-batch-size", "256")
 
 
 def test_a_flood(small: ServerProcess, mnist_test: Digits, reference: Reference) -> None:

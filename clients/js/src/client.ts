@@ -8,7 +8,7 @@ import { callForEach, pack, type Part, partsOf } from "./batch.js";
 import { Recognizer } from "./digitserve/v1/recognizer_pb.js";
 import type { RecognitionError } from "./errors.js";
 import { type ImageInput, messageFrom } from "./image.js";
-import { type BatchQuestion, type CallOptions, packedLayout, type Question, requestsOf } from "./request.js";
+import { type BatchQuestion, type CallOptions, packedLayout, type Question, priorityOf, requestsOf } from "./request.js";
 import type { BatchRecognition, Model, Recognition } from "./result.js";
 import { type Deadline, deadlineIn, retry } from "./retry.js";
 import { type Images, readStream, STREAM_TIMEOUT_MS, STREAM_WINDOW } from "./stream.js";
@@ -48,7 +48,7 @@ export class DigitClient {
    */
   async recognize(image: ImageInput, options: RecognizeOptions = {}): Promise<Recognition> {
     const deadline = this.#deadline(options);
-    const requestFor = requestsOf(options);
+    const requestFor = requestsOf(options, "interactive");
     const request = requestFor(await messageFrom(image));
     return recognitionFrom(await this.#call(Recognizer.method.recognize, request, deadline));
   }
@@ -67,9 +67,10 @@ export class DigitClient {
     const deadline = this.#deadline(options);
     const { model = "", probabilities = false } = options;
     const layout = packedLayout(options.layout);
+    const priority = priorityOf(options, "bulk");
     const packed = pack(images);
     const call = async ({ images, count }: Part, signal: AbortSignal) => {
-      const request = { images, model, layout, probabilities };
+      const request = { images, model, layout, probabilities, priority };
       const answer = await this.#call(Recognizer.method.recognizeBatch, request, { at: deadline.at, signal });
       return batchFrom(answer, count, probabilities);
     };
@@ -92,7 +93,7 @@ export class DigitClient {
     const { timeoutMs = STREAM_TIMEOUT_MS, signal, window = STREAM_WINDOW } = options;
     if (!(window >= 1)) throw new RangeError(`window is ${window}: it counts images, from 1 up`);
     const deadline = deadlineIn(timeoutMs, signal);
-    return readStream(this.#transport, images, requestsOf(options), deadline, window);
+    return readStream(this.#transport, images, requestsOf(options, "bulk"), deadline, window);
   }
 
   /** The models that the server serves. */

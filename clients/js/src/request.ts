@@ -2,7 +2,7 @@
 
 import type { MessageInitShape } from "@bufbuild/protobuf";
 
-import { Ink, Layout, type RecognizeRequestSchema } from "./digitserve/v1/recognizer_pb.js";
+import { Ink, Layout, Priority, type RecognizeRequestSchema } from "./digitserve/v1/recognizer_pb.js";
 import type { ImageMessage } from "./image.js";
 
 const LAYOUTS = {
@@ -14,6 +14,8 @@ const LAYOUTS = {
 } as const;
 
 const INKS = { auto: Ink.AUTO, light: Ink.LIGHT, dark: Ink.DARK } as const;
+
+const PRIORITIES = { interactive: Priority.INTERACTIVE, bulk: Priority.BULK } as const;
 
 const PACKED_LAYOUTS = { auto: Layout.AUTO, framed: Layout.FRAMED } as const;
 
@@ -27,14 +29,19 @@ export interface CallOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** What may be said about the model of a call. */
-export interface ModelOptions {
+/** What may be said of every call with images. */
+export interface ImageCallOptions {
   /** "name", "name:version" or "name@label"; "" is the server's default. */
   model?: string | undefined;
+  /**
+   * "interactive" goes first, and is refused at once if its wait would be long; "bulk" may wait. An image by itself is
+   * interactive if nothing is said, packed and streamed ones are bulk.
+   */
+  priority?: keyof typeof PRIORITIES | undefined;
 }
 
 /** What is asked about an image, whatever the image is. */
-export interface Question extends ModelOptions {
+export interface Question extends ImageCallOptions {
   /** "auto" (the default); "framed" (as in MNIST already); "single" (find the one character); "line"; "page". */
   layout?: keyof typeof LAYOUTS | undefined;
   /** "auto" (the default), "light" (on dark paper) or "dark". */
@@ -46,16 +53,21 @@ export interface Question extends ModelOptions {
 }
 
 /** What is asked about packed images. */
-export interface BatchQuestion extends ModelOptions {
+export interface BatchQuestion extends ImageCallOptions {
   /** "framed" (the default), or "auto" to have those framed that are not. */
   layout?: keyof typeof PACKED_LAYOUTS | undefined;
   /** Whether to return the probabilities of all classes, too. */
   probabilities?: boolean | undefined;
 }
 
-/** Makes the requests of a question. Throws a RangeError for an unknown word, or for a `topK` that counts nothing. */
+/**
+ * Makes the requests of a question. Throws a RangeError for an unknown word, or for a `topK` that counts nothing.
+ *
+ * @param priority that of a question that names none.
+ */
 export function requestsOf(
   question: Question,
+  priority: keyof typeof PRIORITIES,
 ): (image: ImageMessage) => MessageInitShape<typeof RecognizeRequestSchema> {
   const { model = "", topK = 0, explain = false } = question;
   if (!(Number.isInteger(topK) && topK >= 0 && topK <= MAX_UINT32)) {
@@ -63,7 +75,13 @@ export function requestsOf(
   }
   const layout = find(LAYOUTS, "layout", question.layout ?? "auto");
   const ink = find(INKS, "ink", question.ink ?? "auto");
-  return (image) => ({ image, model, layout, ink, topK, explain });
+  const shared = { model, layout, ink, topK, explain, priority: priorityOf(question, priority) };
+  return (image) => ({ image, ...shared });
+}
+
+/** The priority of a question, or else the given one. Throws a RangeError for an unknown word. */
+export function priorityOf({ priority }: ImageCallOptions, otherwise: keyof typeof PRIORITIES): Priority {
+  return find(PRIORITIES, "priority", priority ?? otherwise);
 }
 
 /** The layout of packed images. Throws a RangeError for one that they can't have. */

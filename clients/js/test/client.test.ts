@@ -1,26 +1,28 @@
 import { expect, test } from "vitest";
 
-import { Ink, Layout } from "../src/digitserve/v1/recognizer_pb.js";
+import { Ink, Layout, Priority } from "../src/digitserve/v1/recognizer_pb.js";
 import { Internal, type RecognizeOptions, Unavailable } from "../src/index.js";
 import { ANSWER, clientOf, deferred, failureOf, RAW, unavailable } from "./service.js";
 
 test("recognize sends every option, and returns plain values", async () => {
   const client = clientOf({
-    recognize: ({ image, model, layout, ink, topK, explain }) => {
+    recognize: ({ image, model, layout, ink, topK, explain, priority }) => {
       expect(image?.content).toMatchObject({ case: "raw", value: { width: 28, height: 28 } });
-      expect({ model, layout, ink, topK, explain }).toEqual({
+      expect({ model, layout, ink, topK, explain, priority }).toEqual({
         model: "digits:1",
         layout: Layout.SINGLE,
         ink: Ink.DARK,
         topK: 3,
         explain: true,
+        priority: Priority.BULK,
       });
       const evidence = { width: 1, height: 2, values: [1, -1], frame: new Uint8Array(9) };
       const alternatives = [{ label: "7", probability: 0.5 }];
       return { ...ANSWER, characters: [{ ...ANSWER.characters[0]!, alternatives, evidence }] };
     },
   });
-  const options = { model: "digits:1", layout: "single", ink: "dark", topK: 3, explain: true } as const;
+  const words = { layout: "single", ink: "dark", priority: "bulk" } as const;
+  const options = { model: "digits:1", topK: 3, explain: true, ...words };
   expect(await client.recognize(RAW, options)).toStrictEqual({
     text: "7",
     characters: [
@@ -40,8 +42,9 @@ test("recognize sends every option, and returns plain values", async () => {
 
 test("what is not said is the server's to choose", async () => {
   const client = clientOf({
-    recognize: ({ model, layout, ink, topK, explain }) => {
+    recognize: ({ model, layout, ink, topK, explain, priority }) => {
       expect([model, layout, ink, topK, explain]).toEqual(["", Layout.AUTO, Ink.AUTO, 0, false]);
+      expect(priority).toBe(Priority.INTERACTIVE);
       return {};
     },
   });
@@ -52,6 +55,7 @@ test.each([
   { layout: "diagonal" },
   { layout: "toString" },
   { ink: "blue" },
+  { priority: "high" },
   { topK: -1 },
   { topK: 1.5 },
   { topK: 2 ** 32 },
@@ -84,7 +88,8 @@ test("models", async () => {
 function readingFirstPixels() {
   const sizes: number[] = [];
   const client = clientOf({
-    recognizeBatch: ({ images, probabilities, layout }) => {
+    recognizeBatch: ({ images, probabilities, layout, priority }) => {
+      expect(priority).toBe(Priority.BULK);
       const count = images.length / 784;
       sizes.push(count);
       const classes = Array.from({ length: count }, (_, index) => images[784 * index]! - 1);

@@ -30,6 +30,7 @@ from digitserve.requests import (
     CALLS_IN_FLIGHT,
     Part,
     Question,
+    Route,
     batch_parts,
     batch_request,
     checked_timeout_s,
@@ -73,7 +74,7 @@ class AsyncClient:
         self._tls, self._token = tls, checked_token(token)
         check_own_channel(channel, tls)
         self._opened = Calls(channel, token) if channel is not None else None
-        self._lanes: dict[tuple[str, str], AsyncLane[Recognition]] = {}
+        self._lanes: dict[Route, AsyncLane[Recognition]] = {}
         self._is_closed = False
 
     async def __aenter__(self) -> Self:
@@ -101,14 +102,15 @@ class AsyncClient:
         ink: str = "auto",
         top_k: int = 0,
         explain: bool = False,
+        priority: str = "interactive",
         timeout_s: float | None = None,
     ) -> Recognition:
         """Reads one image. Arguments and errors as in `Client.recognize`."""
-        question = Question(model, layout, ink, top_k, explain)
+        question = Question(model, layout, ink, top_k, explain, priority)
         timeout_s = self._deadline(timeout_s)
         pixels = framed_pixels(image) if self._coalesce and question.may_be_packed else None
         if pixels is not None:
-            return await self._lane(model, layout).ask(pixels, top_k, timeout_s)
+            return await self._lane(question).ask(pixels, top_k, timeout_s)
         message = await asyncio.to_thread(image_from, image) if reads_slowly(image) else image_from(image)
         return recognition_from(await self._call(self._calls.recognize, question.request_for(message), timeout_s))
 
@@ -119,13 +121,14 @@ class AsyncClient:
         model: str = "",
         layout: str = "framed",
         probabilities: bool = False,
+        priority: str = "bulk",
         timeout_s: float | None = None,
     ) -> BatchRecognition:
         """Reads N packed images: the fast road. Calls, arguments and errors as in `Client.recognize_batch`."""
         if needs_several_calls(images):
-            parts = batch_parts(images, model, layout, self._deadline(timeout_s), probabilities=probabilities)
+            parts = batch_parts(images, model, layout, priority, self._deadline(timeout_s), probabilities=probabilities)
             return joined(await self._ask_for(parts, probabilities=probabilities), *images.shape[1:])
-        request = batch_request(images, model, layout, probabilities=probabilities)
+        request = batch_request(images, model, layout, priority, probabilities=probabilities)
         answer = await self._call(self._calls.recognize_batch, request, self._deadline(timeout_s))
         return batch_from(answer, len(images), probabilities=probabilities)
 
@@ -138,6 +141,7 @@ class AsyncClient:
         ink: str = "auto",
         top_k: int = 0,
         explain: bool = False,
+        priority: str = "bulk",
         timeout_s: float = STREAM_TIMEOUT_S,
         window: int = STREAM_WINDOW,
     ) -> AsyncIterator[Recognition | RecognitionError]:
@@ -146,7 +150,7 @@ class AsyncClient:
         Arguments and errors as in `Client.recognize_stream`; `images` may be an async iterable, too, and is iterated by a task
         of this loop.
         """
-        question = Question(model, layout, ink, top_k, explain)
+        question = Question(model, layout, ink, top_k, explain, priority)
         timeout_s = checked_timeout_s(timeout_s)
         return stream_async(self._calls.recognize_stream, images, question, timeout_s, window, self._guard)
 
@@ -207,18 +211,18 @@ class AsyncClient:
                 raise
             raise ClientClosed("the connection was closed before the answer") from None
 
-    def _lane(self, model: str, layout: str) -> AsyncLane[Recognition]:
-        lane = self._lanes.get((model, layout))
+    def _lane(self, question: Question) -> AsyncLane[Recognition]:
+        route = question.route
+        lane = self._lanes.get(route)
         if lane is None:
-            lane = AsyncLane(lambda *ride: self._send(model, layout, *ride), in_flight=self._in_flight)
-            self._lanes[model, layout] = lane
+            lane = self._lanes[route] = AsyncLane(lambda *ride: self._send(route, *ride), in_flight=self._in_flight)
         return lane
 
-    async def _send(self, model: str, layout: str, van: Van[Recognition], timeout_s: float) -> list[Recognition]:
+    async def _send(self, route: Route, van: Van[Recognition], timeout_s: float) -> list[Recognition]:
         if len(van) == 1:
-            lone = lone_request(van[0], model, layout)
+            lone = lone_request(van[0], *route)
             return [recognition_from(await self._call(self._calls.recognize, lone, timeout_s))]
-        packed = pack_letters(van, model, layout)
+        packed = pack_letters(van, *route)
         return rows_for(van, await self._call(self._calls.recognize_batch, packed, timeout_s))
 
 

@@ -167,8 +167,9 @@ async def _explain(client: AsyncClient, error: Unavailable) -> Exception:
 
 
 async def _recognize(client: AsyncClient, settings: argparse.Namespace) -> int:
-    question = Question(settings.model, settings.layout, settings.ink, settings.top_k)
     files = find_images(settings.files)
+    priority = "bulk" if len(files) > 1 else "interactive"
+    question = Question(settings.model, settings.layout, settings.ink, settings.top_k, priority=priority)
     report = JsonReport(len(files)) if settings.json else TableReport(len(files))
     async for file, outcome in read_files(client, files, question):
         if isinstance(outcome, Unavailable):

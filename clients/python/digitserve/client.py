@@ -29,6 +29,7 @@ from digitserve.requests import (
     CALLS_IN_FLIGHT,
     Part,
     Question,
+    Route,
     batch_parts,
     batch_request,
     checked_timeout_s,
@@ -82,7 +83,7 @@ class Client:
         if channel is None:
             channel = self._own_channel = open_channel(grpc, checked_target(target), max_message_bytes, tls)
         self._calls = Calls(channel, token)
-        self._lanes: dict[tuple[str, str], ThreadLane[Recognition]] = {}
+        self._lanes: dict[Route, ThreadLane[Recognition]] = {}
         self._is_closed = False
 
     def __enter__(self) -> Self:
@@ -108,6 +109,7 @@ class Client:
         ink: str = "auto",
         top_k: int = 0,
         explain: bool = False,
+        priority: str = "interactive",
         timeout_s: float | None = None,
     ) -> Recognition:
         """Reads one image.
@@ -120,6 +122,7 @@ class Client:
             ink: "auto", "light" (on dark paper) or "dark".
             top_k: how many alternatives to list for each character.
             explain: whether to return the evidence maps, too.
+            priority: "interactive" goes first and is refused at once if its wait would be long; "bulk" may wait.
             timeout_s: how long to wait for the answer, retries included.
 
         Raises:
@@ -127,11 +130,11 @@ class Client:
             OSError: the file can't be read.
             TypeError, ValueError: an argument that can't be meant.
         """
-        question = Question(model, layout, ink, top_k, explain)
+        question = Question(model, layout, ink, top_k, explain, priority)
         timeout_s = self._deadline(timeout_s)
         pixels = framed_pixels(image) if self._coalesce and question.may_be_packed else None
         if pixels is not None:
-            return self._lane(model, layout).ask(pixels, top_k, timeout_s)
+            return self._lane(question).ask(pixels, top_k, timeout_s)
         request = question.request_for(image_from(image))
         return recognition_from(self._call(self._calls.recognize, request, timeout_s))
 
@@ -142,6 +145,7 @@ class Client:
         model: str = "",
         layout: str = "framed",
         probabilities: bool = False,
+        priority: str = "bulk",
         timeout_s: float | None = None,
     ) -> BatchRecognition:
         """Reads N packed images: the fast road.
@@ -159,9 +163,9 @@ class Client:
             As `recognize`; Internal, too, if another version of the model took over between the calls.
         """
         if needs_several_calls(images):
-            parts = batch_parts(images, model, layout, self._deadline(timeout_s), probabilities=probabilities)
+            parts = batch_parts(images, model, layout, priority, self._deadline(timeout_s), probabilities=probabilities)
             return joined(self._ask_for(parts, probabilities=probabilities), *images.shape[1:])
-        request = batch_request(images, model, layout, probabilities=probabilities)
+        request = batch_request(images, model, layout, priority, probabilities=probabilities)
         answer = self._call(self._calls.recognize_batch, request, self._deadline(timeout_s))
         return batch_from(answer, len(images), probabilities=probabilities)
 
@@ -174,6 +178,7 @@ class Client:
         ink: str = "auto",
         top_k: int = 0,
         explain: bool = False,
+        priority: str = "bulk",
         timeout_s: float = STREAM_TIMEOUT_S,
         window: int = STREAM_WINDOW,
     ) -> Iterator[Recognition | RecognitionError]:
@@ -190,7 +195,7 @@ class Client:
             RecognitionError: the stream itself failed. What `images` raises is raised here.
         """
         self._check_open()
-        question = Question(model, layout, ink, top_k, explain)
+        question = Question(model, layout, ink, top_k, explain, priority)
         timeout_s = checked_timeout_s(timeout_s)
         return stream(self._calls.recognize_stream, images, question, timeout_s, window, self._error_of)
 
@@ -254,24 +259,24 @@ class Client:
     def _error_of(self, error: Exception) -> DigitserveError:
         return ClientClosed() if self._is_closed else error_from_rpc(error)
 
-    def _lane(self, model: str, layout: str) -> ThreadLane[Recognition]:
+    def _lane(self, question: Question) -> ThreadLane[Recognition]:
         self._check_open()
-        lane = self._lanes.get((model, layout))
+        route = question.route
+        lane = self._lanes.get(route)
         if lane is None:
             lane = ThreadLane(
-                lambda *ride: self._send(model, layout, *ride),
-                lambda *ride: self._send_alone(model, layout, *ride),
+                lambda *ride: self._send(route, *ride),
+                lambda *ride: self._send_alone(route, *ride),
                 in_flight=self._in_flight,
             )
-            lane = self._lanes.setdefault((model, layout), lane)
+            lane = self._lanes.setdefault(route, lane)
         return lane
 
-    def _send_alone(self, model: str, layout: str, letter: Letter[Recognition], timeout_s: float) -> Recognition:
-        request = lone_request(letter, model, layout)
-        return recognition_from(self._call(self._calls.recognize, request, timeout_s))
+    def _send_alone(self, route: Route, letter: Letter[Recognition], timeout_s: float) -> Recognition:
+        return recognition_from(self._call(self._calls.recognize, lone_request(letter, *route), timeout_s))
 
-    def _send(self, model: str, layout: str, van: Van[Recognition], timeout_s: float, landing: Landing[Recognition]) -> None:
-        call = self._calls.recognize_batch.future(pack_letters(van, model, layout), timeout=timeout_s)
+    def _send(self, route: Route, van: Van[Recognition], timeout_s: float, landing: Landing[Recognition]) -> None:
+        call = self._calls.recognize_batch.future(pack_letters(van, *route), timeout=timeout_s)
         call.add_done_callback(lambda call: landing(self._read(call, van)))
 
     def _read(self, call: Any, van: Sequence[Letter[Recognition]]) -> list[Recognition] | Exception:

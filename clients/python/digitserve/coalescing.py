@@ -13,8 +13,8 @@ calls. The laws are those of the server's own batcher:
 
 A letter waits in the tray and rides in a van: digitserve.tray does the bookkeeping. `AsyncLane` drives it from an event loop,
 where the sending is a task. `ThreadLane` does so from any number of threads: whoever finds a free van sends it, and whatever
-thread brings the answer sends the next, so there is no thread in the background. A lane serves one model and layout. How a van
-travels is the caller's: a function that takes letters and a timeout, and returns rows.
+thread brings the answer sends the next, so there is no thread in the background. A lane serves one model, layout and priority.
+How a van travels is the caller's: a function that takes letters and a timeout, and returns rows.
 """
 
 from __future__ import annotations

@@ -44,7 +44,12 @@ async def _read(client: AsyncClient, file: ImageFile, question: Question) -> Out
     try:
         encoded = await asyncio.to_thread(file.read)
         return await client.recognize(
-            encoded, model=question.model, layout=question.layout, ink=question.ink, top_k=question.top_k
+            encoded,
+            model=question.model,
+            layout=question.layout,
+            ink=question.ink,
+            top_k=question.top_k,
+            priority=question.priority,
         )
     except (DigitserveError, OSError) as error:
         return error

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ def _by_word(enum: Any, prefix: str) -> dict[str, Any]:
 
 LAYOUTS = _by_word(pb.Layout, "LAYOUT_")
 INKS = _by_word(pb.Ink, "INK_")
+PRIORITIES = _by_word(pb.Priority, "PRIORITY_")
 
 # What may travel in a packed batch: a batch has no other layouts, and no `ink` at all.
 PACKED_LAYOUTS = frozenset({"auto", "framed"})
@@ -38,12 +39,16 @@ IMAGES_PER_CALL = 4096
 CALLS_IN_FLIGHT = 2
 
 
+# What letters must have in common to travel together: model, layout and priority.
+Route: TypeAlias = tuple[str, str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """What is asked about an image, whatever the image is.
 
     Raises:
-        ValueError: an unknown layout or ink, or a `top_k` below 0.
+        ValueError: an unknown layout, ink or priority, or a `top_k` below 0.
     """
 
     model: str = ""
@@ -51,12 +56,18 @@ class Question:
     ink: str = "auto"
     top_k: int = 0
     explain: bool = False
+    priority: str = "interactive"
 
     def __post_init__(self) -> None:
         _check_word("layout", self.layout, LAYOUTS)
         _check_word("ink", self.ink, INKS)
+        _check_word("priority", self.priority, PRIORITIES)
         if not 0 <= self.top_k <= MAX_UINT32:
             raise ValueError(f"top_k is {self.top_k}: it counts alternatives, from 0 up")
+
+    @property
+    def route(self) -> Route:
+        return self.model, self.layout, self.priority
 
     @property
     def may_be_packed(self) -> bool:
@@ -71,6 +82,7 @@ class Question:
             ink=INKS[self.ink],
             top_k=self.top_k,
             explain=self.explain,
+            priority=PRIORITIES[self.priority],
         )
 
 
@@ -79,11 +91,14 @@ def _check_word(what: str, word: str, known: Mapping[str, Any]) -> None:
         raise ValueError(f"{what} is {word!r}, not one of {', '.join(known)}")
 
 
-def batch_request(images: NDArray[np.uint8], model: str, layout: str, *, probabilities: bool) -> pb.RecognizeBatchRequest:
-    """The request for (N, 28, 28) images. Raises as `packed_pixels`, and ValueError for another layout than the two."""
+def batch_request(
+    images: NDArray[np.uint8], model: str, layout: str, priority: str, *, probabilities: bool
+) -> pb.RecognizeBatchRequest:
+    """The request for (N, 28, 28) images. Raises as `packed_pixels`, and ValueError for an unknown word."""
     if layout not in PACKED_LAYOUTS:
         raise ValueError(f"layout is {layout!r}: packed images are framed already, or 'auto'")
-    return pack(packed_pixels(images), model, layout, probabilities=probabilities)
+    _check_word("priority", priority, PRIORITIES)
+    return pack(packed_pixels(images), model, layout, priority, probabilities=probabilities)
 
 
 class Part(NamedTuple):
@@ -104,28 +119,42 @@ def needs_several_calls(images: NDArray[np.uint8]) -> bool:
     return isinstance(images, np.ndarray) and images.ndim == 3 and len(images) > IMAGES_PER_CALL
 
 
-def batch_parts(images: NDArray[np.uint8], model: str, layout: str, timeout_s: float, *, probabilities: bool) -> Iterator[Part]:
+def batch_parts(
+    images: NDArray[np.uint8], model: str, layout: str, priority: str, timeout_s: float, *, probabilities: bool
+) -> Iterator[Part]:
     """The calls for (N, 28, 28) images, in order, each packed when it is taken. Raises as `batch_request`."""
     deadline = monotonic() + timeout_s
     for start in range(0, len(images), IMAGES_PER_CALL):
         part = images[start : start + IMAGES_PER_CALL]
-        request = batch_request(part, model, layout, probabilities=probabilities)
+        request = batch_request(part, model, layout, priority, probabilities=probabilities)
         yield Part(request, len(part), deadline - monotonic())
 
 
-def pack(pixels: bytes, model: str, layout: str, *, probabilities: bool) -> pb.RecognizeBatchRequest:
-    return pb.RecognizeBatchRequest(images=pixels, model=model, layout=LAYOUTS[layout], probabilities=probabilities)
+def pack(pixels: bytes, model: str, layout: str, priority: str, *, probabilities: bool) -> pb.RecognizeBatchRequest:
+    return pb.RecognizeBatchRequest(
+        images=pixels,
+        model=model,
+        layout=LAYOUTS[layout],
+        probabilities=probabilities,
+        priority=PRIORITIES[priority],
+    )
 
 
-def pack_letters(van: Sequence[Letter[Any]], model: str, layout: str) -> pb.RecognizeBatchRequest:
+def pack_letters(van: Sequence[Letter[Any]], model: str, layout: str, priority: str) -> pb.RecognizeBatchRequest:
     """One request for all letters of a van. A single image's answer has a probability, so a packed one needs them, too."""
-    return pack(b"".join([letter.pixels for letter in van]), model, layout, probabilities=True)
+    return pack(b"".join([letter.pixels for letter in van]), model, layout, priority, probabilities=True)
 
 
-def lone_request(letter: Letter[Any], model: str, layout: str) -> pb.RecognizeRequest:
+def lone_request(letter: Letter[Any], model: str, layout: str, priority: str) -> pb.RecognizeRequest:
     """A van of one is an ordinary call: for one image that is the cheaper of the two to write and to read."""
     raw = pb.RawImage(pixels=letter.pixels, width=FRAME_SIZE, height=FRAME_SIZE)
-    return pb.RecognizeRequest(image=pb.Image(raw=raw), model=model, layout=LAYOUTS[layout], top_k=letter.top_k)
+    return pb.RecognizeRequest(
+        image=pb.Image(raw=raw),
+        model=model,
+        layout=LAYOUTS[layout],
+        top_k=letter.top_k,
+        priority=PRIORITIES[priority],
+    )
 
 
 def checked_timeout_s(timeout_s: float) -> float:

@@ -25,7 +25,7 @@ export const listModels = (): Promise<Model[]> => link.persist(() => client.mode
 
 /** A file's answer, which may take as long as the file takes to send. */
 export function recognizeFile(file: File, model: Model, signal: AbortSignal): Promise<Answer> {
-  return recognize(() => file, model, { signal, timeoutMs: timeoutFor(file.size) });
+  return recognize(() => file, model, { signal, timeoutMs: timeoutFor(file.size), priority: "bulk" });
 }
 
 /**

@@ -40,7 +40,10 @@ class Refusal:
             delay = duration_pb2.Duration(nanos=round(self.retry_after_s * 1e9))
             details.append(pack(error_details_pb2.RetryInfo(retry_delay=delay)))
         status = status_pb2.Status(code=self.code.value[0], message=self.message, details=details)
-        context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+        metadata: list[tuple[str, str | bytes]] = [("grpc-status-details-bin", status.SerializeToString())]
+        if self.retry_after_s:
+            metadata.append(("grpc-retry-pushback-ms", str(round(self.retry_after_s * 1e3))))
+        context.set_trailing_metadata(metadata)
         context.abort(self.code, self.message)
 
 

@@ -81,6 +81,12 @@ def test_standard_input_is_an_image(run: Run, monkeypatch: pytest.MonkeyPatch) -
     assert run("recognize", "-").lines[1].split() == ["-", "9", "0.7812"]
 
 
+def test_many_files_are_bulk_and_one_is_not(run: Run, folder: Path, server: FakeServer) -> None:
+    run("recognize", folder / "7.png")
+    run("recognize", folder)
+    assert [call.request.priority for call in server.recognizer.calls] == [1, 2, 2]
+
+
 def test_every_option_arrives(run: Run, folder: Path, server: FakeServer) -> None:
     done = run(
         "recognize",

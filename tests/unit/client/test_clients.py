@@ -50,6 +50,18 @@ def test_every_argument_arrives(call: Flavour, server: FakeServer) -> None:
     assert answer.characters[0].evidence.values.shape == (2, 3)
 
 
+@pytest.mark.parametrize("coalesce", [True, False])
+def test_one_image_is_interactive_and_many_are_bulk_unless_said_otherwise(
+    call: Flavour, server: FakeServer, coalesce: bool
+) -> None:
+    many = SEVEN[None]
+    call(server.target, lambda client: client.recognize(SEVEN), coalesce=coalesce)
+    call(server.target, lambda client: client.recognize(SEVEN, priority="bulk"), coalesce=coalesce)
+    call(server.target, lambda client: client.recognize_batch(many))
+    call(server.target, lambda client: client.recognize_batch(many, priority="interactive"))
+    assert [each.request.priority for each in server.recognizer.calls] == [1, 2, 2, 1]
+
+
 def test_every_kind_of_image_arrives(call: Flavour, server: FakeServer, tmp_path: Path) -> None:
     path = tmp_path / "image.png"
     path.write_bytes(b"12345")
@@ -64,6 +76,8 @@ def test_every_kind_of_image_arrives(call: Flavour, server: FakeServer, tmp_path
 def test_bad_arguments_never_leave(call: Flavour, server: FakeServer) -> None:
     with pytest.raises(ValueError, match="layout"):
         call(server.target, lambda client: client.recognize(SEVEN, layout="x"))
+    with pytest.raises(ValueError, match="priority"):
+        call(server.target, lambda client: client.recognize_batch(SEVEN[None], priority="x"))
     with pytest.raises(TypeError, match="float64"):
         call(server.target, lambda client: client.recognize(SEVEN / 2))
     with pytest.raises(FileNotFoundError):

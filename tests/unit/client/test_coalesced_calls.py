@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 import pytest
 from digitserve import AsyncClient, Client, ClientClosed, DeadlineExceeded, ModelNotFound, Recognition
+from digitserve.v1 import recognizer_pb2 as pb
 from numpy.typing import NDArray
 
 from tests.unit.client.fake_server import PATIENCE_S, FakeServer, Refusal
@@ -57,6 +58,7 @@ def test_only_images_with_the_same_question_travel_together(server: FakeServer) 
                 ask_for_many(client, 2),
                 ask_for_many(client, 3, layout="framed"),
                 ask_for_many(client, 4, model="digits:1"),
+                ask_for_many(client, 5, priority="bulk"),
                 ask_for_many(client, 2, top_k=3),
                 ask_for_many(client, 1, layout="single"),
                 ask_for_many(client, 1, ink="light"),
@@ -64,9 +66,11 @@ def test_only_images_with_the_same_question_travel_together(server: FakeServer) 
             )
 
     asyncio.run(scenario())
-    assert sorted(server.recognizer.methods()) == ["Recognize"] * 3 + ["RecognizeBatch"] * 3
-    sizes = [len(call.request.images) // 784 for call in server.recognizer.calls if call.method == "RecognizeBatch"]
-    assert sorted(sizes) == [3, 4, 4]
+    assert sorted(server.recognizer.methods()) == ["Recognize"] * 3 + ["RecognizeBatch"] * 4
+    packed = [call.request for call in server.recognizer.calls if call.method == "RecognizeBatch"]
+    assert sorted(len(request.images) // 784 for request in packed) == [3, 4, 4, 5]
+    assert [len(request.images) // 784 for request in packed if request.priority == pb.PRIORITY_BULK] == [5]
+    assert [request.priority for request in packed].count(pb.PRIORITY_INTERACTIVE) == 3
 
 
 def test_the_answers_are_those_of_single_calls(server: FakeServer) -> None:

@@ -24,9 +24,15 @@ from server.config import Settings
 
 def test_a_question_becomes_a_request() -> None:
     image = pb.Image(encoded=b"x")
-    request = Question("digits:2", "single", "dark", 3, True).request_for(image)
+    request = Question("digits:2", "single", "dark", 3, True, "bulk").request_for(image)
     assert request == pb.RecognizeRequest(
-        image=image, model="digits:2", layout=pb.LAYOUT_SINGLE, ink=pb.INK_DARK, top_k=3, explain=True
+        image=image,
+        model="digits:2",
+        layout=pb.LAYOUT_SINGLE,
+        ink=pb.INK_DARK,
+        top_k=3,
+        explain=True,
+        priority=pb.PRIORITY_BULK,
     )
 
 
@@ -35,6 +41,7 @@ def test_a_question_becomes_a_request() -> None:
     [
         ({"layout": "sideways"}, "layout is 'sideways', not one of auto, framed, single, line, page"),
         ({"ink": "blue"}, "ink is 'blue', not one of auto, light, dark"),
+        ({"priority": "high"}, "priority is 'high', not one of interactive, bulk"),
         ({"top_k": -1}, "top_k is -1"),
         ({"top_k": 2**32}, "top_k is 4294967296"),
     ],
@@ -60,23 +67,28 @@ def test_only_what_a_batch_can_ask_is_packed(question: Question, may: bool) -> N
 
 def test_letters_are_packed_in_order_with_probabilities() -> None:
     van: list[Letter[Any]] = [Letter(bytes([index]) * 784, 0, 1.0, None) for index in range(3)]
-    request = pack_letters(van, "m", "auto")
+    request = pack_letters(van, "m", "auto", "interactive")
     assert request.images == b"".join(letter.pixels for letter in van)
     assert (request.model, request.layout, request.probabilities) == ("m", pb.LAYOUT_AUTO, True)
+    assert request.priority == pb.PRIORITY_INTERACTIVE, "a single image is no bulk for being packed with others"
 
 
 def test_a_lone_letter_is_an_ordinary_request() -> None:
     letter: Letter[Any] = Letter(bytes(784), 2, 1.0, None)
     raw = pb.RawImage(pixels=letter.pixels, width=28, height=28)
-    expected = pb.RecognizeRequest(image=pb.Image(raw=raw), model="m", layout=pb.LAYOUT_FRAMED, top_k=2)
-    assert lone_request(letter, "m", "framed") == expected
+    expected = pb.RecognizeRequest(
+        image=pb.Image(raw=raw), model="m", layout=pb.LAYOUT_FRAMED, top_k=2, priority=pb.PRIORITY_BULK
+    )
+    assert lone_request(letter, "m", "framed", "bulk") == expected
 
 
 def test_a_batch_has_two_layouts() -> None:
     images = np.zeros((2, 28, 28), np.uint8)
-    assert batch_request(images, "", "auto", probabilities=False).layout == pb.LAYOUT_AUTO
+    assert batch_request(images, "", "auto", "bulk", probabilities=False).layout == pb.LAYOUT_AUTO
     with pytest.raises(ValueError, match="layout is 'single'"):
-        batch_request(images, "", "single", probabilities=False)
+        batch_request(images, "", "single", "bulk", probabilities=False)
+    with pytest.raises(ValueError, match="priority is 'high'"):
+        batch_request(images, "", "auto", "high", probabilities=False)
 
 
 def test_only_what_is_over_a_call_needs_several() -> None:
@@ -88,22 +100,23 @@ def test_only_what_is_over_a_call_needs_several() -> None:
 def test_what_is_no_stack_of_images_is_refused_whole(images: Any) -> None:
     assert not needs_several_calls(images)
     with pytest.raises((TypeError, ValueError), match=r"images has (type|dtype|shape \(5000, 784\))"):
-        batch_request(images, "", "auto", probabilities=False)
+        batch_request(images, "", "auto", "bulk", probabilities=False)
 
 
 def test_parts_keep_the_order_and_share_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digitserve.requests, "IMAGES_PER_CALL", 2)
     monkeypatch.setattr(digitserve.requests, "monotonic", iter([100.0, 100.0, 103.0, 111.0]).__next__)
     images = np.arange(5 * 784, dtype=np.uint8).reshape(5, 28, 28)
-    parts = list(batch_parts(images, "m", "auto", 10.0, probabilities=True))
+    parts = list(batch_parts(images, "m", "auto", "interactive", 10.0, probabilities=True))
     assert [(part.size, part.timeout_s) for part in parts] == [(2, 10.0), (2, 7.0), (1, -1.0)]
     assert b"".join(part.request.images for part in parts) == images.tobytes()
     assert all(part.request.model == "m" and part.request.probabilities for part in parts)
-    assert {part.request.layout for part in parts} == {pb.LAYOUT_AUTO}
+    assert {(part.request.layout, part.request.priority) for part in parts} == {(pb.LAYOUT_AUTO, pb.PRIORITY_INTERACTIVE)}
 
 
 def test_full_parts_pass_a_proxy_and_leave_half_of_the_queue_to_others() -> None:
-    (part, _) = batch_parts(np.zeros((IMAGES_PER_CALL + 1, 28, 28), np.uint8), "", "auto", 1.0, probabilities=True)
+    images = np.zeros((IMAGES_PER_CALL + 1, 28, 28), np.uint8)
+    (part, _) = batch_parts(images, "", "auto", "bulk", 1.0, probabilities=True)
     assert part.request.ByteSize() <= 4 * 1024 * 1024
     assert Settings().max_queue_size / 2 >= CALLS_IN_FLIGHT * IMAGES_PER_CALL
 

@@ -1,4 +1,7 @@
-"""The batcher's nine laws, one test each or more. All of them at once, under random traffic: test_batcher_traffic.py."""
+"""The batcher's first nine laws, one test each or more; the last two are in test_admission.py and test_tray.py.
+
+All of them at once, under random traffic: test_batcher_traffic.py.
+"""
 
 from __future__ import annotations
 
@@ -383,7 +386,7 @@ async def test_with_real_threads_nothing_is_lost_or_mixed_up() -> None:
 
         async def ask(index: int) -> None:
             values = [(index + place) % 256 for place in range(index % 7 + 1)]
-            assert values_of(await batcher.submit(make_images(*values))) == values
+            assert values_of(await batcher.submit(make_images(*values), bulk=True)) == values
 
         await asyncio.gather(*(ask(index) for index in range(2000)))
         await batcher.close()

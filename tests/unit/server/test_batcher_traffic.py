@@ -53,10 +53,12 @@ async def _play_traffic(
     for kind, number, deadline in events:
         if kind == "submit":
             values = [(len(accepted) * 10 + place) % 256 for place in range(number)]
+            bulk = number % 3 == 0
             try:
-                accepted.append((values, bench.submit(*values, deadline=deadline and bench.clock.now + deadline)))
+                answer = bench.submit(*values, deadline=deadline and bench.clock.now + deadline, bulk=bulk)
+                accepted.append((values, answer))
             except QueueFull:
-                assert bench.batcher.waiting + number > 30
+                assert bench.batcher._tray.count_waiting(bulk=bulk) + number > 30
             except Draining:
                 assert closings
         elif kind == "cancel" and accepted:
@@ -71,7 +73,7 @@ async def _play_traffic(
             closings.append(asyncio.ensure_future(bench.batcher.close()))
         if kind != "submit":
             await settle()
-        assert 0 <= bench.batcher.waiting <= 30
+        assert 0 <= bench.batcher.waiting <= 60
     await _finish(bench, closings)
     for values, future in accepted:
         assert future.done()

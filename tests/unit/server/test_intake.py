@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import Executor, Future
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from digitserve.v1 import recognizer_pb2 as pb
 from numpy.typing import NDArray
 
-from server.errors import InvalidImage, InvalidRequest, QueueFull, RecognizerError, UnsupportedLayout
+from server.errors import DeadlinePassed, InvalidImage, InvalidRequest, QueueFull, RecognizerError, UnsupportedLayout
 from server.intake import SMALL_PIXELS, Intake, read_ink, read_layout
 from server.preprocess import Box, Framed, Ink
 from tests.pictures import encode_grey
@@ -29,13 +30,16 @@ class HeldExecutor(Executor):
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        self.held.append((future, fn))
+        self.held.append((future, lambda: fn(*args, **kwargs)))
         return future
 
     def let_go(self) -> None:
         future, work = self.held.pop(0)
         if future.set_running_or_notify_cancel():
-            future.set_result(work())
+            try:
+                future.set_result(work())
+            except DeadlinePassed as error:
+                future.set_exception(error)
 
 
 @pytest.fixture
@@ -108,6 +112,23 @@ def test_a_large_image_goes_to_a_thread(intake: Intake, executor: HeldExecutor, 
 
     framed = asyncio.run(run())
     np.testing.assert_allclose(framed.box, (45, 30, 10, 40), atol=3)
+
+
+@pytest.mark.parametrize("make", [raw, encoded])
+def test_who_waits_for_a_thread_until_the_deadline_is_not_decoded(intake: Intake, executor: HeldExecutor, make: Any) -> None:
+    async def run() -> None:
+        late: Any = asyncio.ensure_future(intake.take(make(LARGE), 28, time.monotonic() - 0.001))  # type: ignore[arg-type]
+        batch = np.stack([LARGE[:28, :28]] * 9)
+        late_batch: Any = asyncio.ensure_future(
+            intake.take_batch(batch, pb.LAYOUT_AUTO, time.monotonic() - 0.001)  # type: ignore[arg-type]
+        )
+        await asyncio.sleep(0)
+        for framing in (late, late_batch):
+            executor.let_go()
+            with pytest.raises(DeadlinePassed, match="while the image waited for its decoding"):
+                await framing
+
+    asyncio.run(run())
 
 
 def test_only_so_many_large_images_may_wait(intake: Intake, executor: HeldExecutor) -> None:

@@ -21,7 +21,7 @@ from server.errors import InferenceFailed, NotReady
 from server.golden import pack
 from server.health import HealthServicer
 from server.job import Images, Rows
-from server.loader import Loader, choose_inline_size
+from server.loader import Loader, choose_batch_size, choose_inline_size
 from server.recorder import ModelRecord, Recorder
 from server.repository import read_card
 from server.servicer import Served
@@ -57,6 +57,20 @@ def test_what_runs_inline_is_over_in_time_and_never_on_cuda(provider: str, inlin
     assert choose_inline_size(session, session.warm(8), inline_ms) == size
 
 
+@pytest.mark.parametrize(
+    ("times_ms", "published", "chosen"),
+    [
+        ({1: 0.1, 64: 3.2}, 256, 256),  # light: as published
+        ({1: 10.0, 2: 20.0, 4: 40.0}, 64, 2),  # heavy: as many as 25 ms allow
+        ({1: 60.0, 2: 120.0}, 64, 1),
+        ({1: 30.0, 2: 31.0, 4: 33.0}, 4, 4),  # a device that computes four as fast as one
+        ({1: 1.0, 32: 6.4, 64: 50.0}, 64, 64),  # a disturbed measurement says nothing of the others
+    ],
+)
+def test_a_batch_is_no_longer_than_it_need_be(times_ms: dict[int, float], published: int, chosen: int) -> None:
+    assert choose_batch_size(times_ms, published) == chosen
+
+
 def ignore() -> None:
     """Is told how the model is."""
 
@@ -83,6 +97,36 @@ def write_sums(root: Path, **changes: Any) -> None:
     described: dict[str, Any] = {"class_names": ["a", "b", "c"], "input": {"height": 8, "width": 8}}
     folder = write_model(root, sha256=hashlib.sha256(content).hexdigest(), **described, **changes)
     (folder / "model.onnx").write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("settings", "times_ms", "wait_ms", "split_size", "batch_size"),
+    [
+        (Settings(instances=2), {1: 0.1, 8: 0.8}, 80.0, 8, 8),
+        (Settings(instances=2), {1: 40.0, 8: 320.0}, 240.0, 1, 1),
+        (Settings(instances=2, max_queue_wait_ms=5.0, max_batch_size=8), {1: 40.0, 8: 320.0}, 5.0, 1, 8),
+    ],
+)
+def test_how_long_may_be_waited_follows_from_the_warm_up_unless_it_is_set(
+    settings: Settings,
+    times_ms: dict[int, float],
+    wait_ms: float,
+    split_size: int,
+    batch_size: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_sums(tmp_path, max_batch_size=8)
+    session = Session()
+    monkeypatch.setattr(session, "warm", lambda max_batch_size: times_ms)
+    monkeypatch.setattr(loader, "open_session", lambda *given, **named: session)
+
+    async def test(served: Served) -> None:
+        limits = served.batcher._limits
+        assert (limits.max_queue_wait_ms, limits.min_split_size, limits.max_batch_size) == (wait_ms, split_size, batch_size)
+        assert limits.times_ms == times_ms
+
+    load(tmp_path, settings, test)
 
 
 def test_a_loaded_model_answers(tmp_path: Path) -> None:

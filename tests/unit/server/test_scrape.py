@@ -45,7 +45,7 @@ def make_recorder(classes: int = 10) -> Recorder:
     rows = np.zeros((3, classes), np.float32)
     rows[:, :10] = read_stamps(images)[0]
     record.note_batch("same_round", images, (rows,), 0.002, [0.0, 0.3])
-    batcher = SimpleNamespace(recorder=record, waiting=5, running=2)
+    batcher = SimpleNamespace(recorder=record, waiting=5, running=2, predict_wait_s=lambda: 0.25)
     served: Any = SimpleNamespace(card=card, batcher=batcher, provider="CPUExecutionProvider", blank_images=4)
     seen = Recorder({"": served, "digits": served}, health, {("digits", "2"): "no good"})
     seen.watch(Servicer())

@@ -85,6 +85,20 @@ def test_the_cause_stays_with_the_abort() -> None:
     assert caught.value.__context__ is error
 
 
+def test_a_caller_who_is_gone_before_the_error_is_one_who_cancelled() -> None:
+    """As gRPC would log a traceback for each of them, and in a flood there are many."""
+
+    class Gone(Context):
+        async def abort(self, code: grpc.StatusCode, message: str, metadata: Any) -> None:
+            raise grpc.aio.InternalError('Failed "execute_batch"')
+
+    async def answer() -> None:
+        await Servicer().answer(QueueFull("full"), Gone())
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(answer())
+
+
 def test_hiding_tells_an_id_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
     hidden = hide(ValueError("secret"), "req-1")
     assert (hidden.code, "secret" in hidden.message) == ("INTERNAL", False)

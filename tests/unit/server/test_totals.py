@@ -85,5 +85,5 @@ def test_no_counter_falls_whoever_dies(steps: list[tuple[int, int, bool]]) -> No
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 def test_what_says_yes_is_not_counted_twice(metric: Metric) -> None:
-    says_yes = metric.name.endswith(("_info", "_serving"))
+    says_yes = metric.name.endswith(("_info", "_serving", "_refused_versions", "_predicted_wait_seconds"))
     assert metric.over_workers([1, 1]) == (1 if says_yes else 2)

@@ -84,21 +84,21 @@ async def settle() -> None:
 class Bench:
     """A batcher with everything around it in hand."""
 
-    def __init__(self, **limits: float) -> None:
+    def __init__(self, **limits: Any) -> None:
         self.model = Model()
         self.clock = ManualClock()
         self.executor = ManualExecutor()
         self.health: list[bool] = []
         self.batcher = Batcher(
             self.model.run,
-            Limits(**limits),  # type: ignore[arg-type]
+            Limits(**limits),
             self.executor,
             clock=self.clock,
             on_health=self.health.append,
         )
 
-    def submit(self, *values: int, deadline: float | None = None) -> asyncio.Future[Answer]:
-        return self.batcher.submit(make_images(*values), deadline=deadline)
+    def submit(self, *values: int, deadline: float | None = None, bulk: bool = False) -> asyncio.Future[Answer]:
+        return self.batcher.submit(make_images(*values), deadline=deadline, bulk=bulk)
 
 
 def values_of(answer: Answer) -> list[int]:

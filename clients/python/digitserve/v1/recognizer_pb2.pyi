@@ -22,6 +22,12 @@ class Ink(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     INK_AUTO: _ClassVar[Ink]
     INK_LIGHT: _ClassVar[Ink]
     INK_DARK: _ClassVar[Ink]
+
+class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRIORITY_UNSPECIFIED: _ClassVar[Priority]
+    PRIORITY_INTERACTIVE: _ClassVar[Priority]
+    PRIORITY_BULK: _ClassVar[Priority]
 LAYOUT_UNSPECIFIED: Layout
 LAYOUT_AUTO: Layout
 LAYOUT_FRAMED: Layout
@@ -32,6 +38,9 @@ INK_UNSPECIFIED: Ink
 INK_AUTO: Ink
 INK_LIGHT: Ink
 INK_DARK: Ink
+PRIORITY_UNSPECIFIED: Priority
+PRIORITY_INTERACTIVE: Priority
+PRIORITY_BULK: Priority
 
 class Image(_message.Message):
     __slots__ = ("encoded", "raw")
@@ -52,20 +61,22 @@ class RawImage(_message.Message):
     def __init__(self, pixels: _Optional[bytes] = ..., width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
 
 class RecognizeRequest(_message.Message):
-    __slots__ = ("image", "model", "layout", "ink", "top_k", "explain")
+    __slots__ = ("image", "model", "layout", "ink", "top_k", "explain", "priority")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     LAYOUT_FIELD_NUMBER: _ClassVar[int]
     INK_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     image: Image
     model: str
     layout: Layout
     ink: Ink
     top_k: int
     explain: bool
-    def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ..., model: _Optional[str] = ..., layout: _Optional[_Union[Layout, str]] = ..., ink: _Optional[_Union[Ink, str]] = ..., top_k: _Optional[int] = ..., explain: _Optional[bool] = ...) -> None: ...
+    priority: Priority
+    def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ..., model: _Optional[str] = ..., layout: _Optional[_Union[Layout, str]] = ..., ink: _Optional[_Union[Ink, str]] = ..., top_k: _Optional[int] = ..., explain: _Optional[bool] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
 
 class RecognizeResponse(_message.Message):
     __slots__ = ("text", "characters", "model", "timing")
@@ -146,16 +157,18 @@ class Timing(_message.Message):
     def __init__(self, queue_ms: _Optional[float] = ..., compute_ms: _Optional[float] = ..., batch_size: _Optional[int] = ...) -> None: ...
 
 class RecognizeBatchRequest(_message.Message):
-    __slots__ = ("images", "model", "layout", "probabilities")
+    __slots__ = ("images", "model", "layout", "probabilities", "priority")
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     LAYOUT_FIELD_NUMBER: _ClassVar[int]
     PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     images: bytes
     model: str
     layout: Layout
     probabilities: bool
-    def __init__(self, images: _Optional[bytes] = ..., model: _Optional[str] = ..., layout: _Optional[_Union[Layout, str]] = ..., probabilities: _Optional[bool] = ...) -> None: ...
+    priority: Priority
+    def __init__(self, images: _Optional[bytes] = ..., model: _Optional[str] = ..., layout: _Optional[_Union[Layout, str]] = ..., probabilities: _Optional[bool] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
 
 class RecognizeBatchResponse(_message.Message):
     __slots__ = ("classes", "unsure", "probabilities", "class_names", "model", "timing", "boxes")

@@ -32,7 +32,8 @@ class RecognizerStub:
     INVALID_ARGUMENT    the request can never succeed; BadRequest names the field
     NOT_FOUND           no such model or version
     UNAUTHENTICATED     the server asks for a token, and the call shows none that it knows
-    RESOURCE_EXHAUSTED  the tray is full; RetryInfo says when to come back
+    RESOURCE_EXHAUSTED  the tray is full, or the answer would come too late; RetryInfo and the trailer
+    `grpc-retry-pushback-ms` say when to come back
     UNAVAILABLE         draining, or the model keeps failing: safe to retry, best on another server
     DEADLINE_EXCEEDED   the caller's deadline passed before the answer
     UNIMPLEMENTED       a layout that this server does not read yet
@@ -74,7 +75,8 @@ class RecognizerServicer:
     INVALID_ARGUMENT    the request can never succeed; BadRequest names the field
     NOT_FOUND           no such model or version
     UNAUTHENTICATED     the server asks for a token, and the call shows none that it knows
-    RESOURCE_EXHAUSTED  the tray is full; RetryInfo says when to come back
+    RESOURCE_EXHAUSTED  the tray is full, or the answer would come too late; RetryInfo and the trailer
+    `grpc-retry-pushback-ms` say when to come back
     UNAVAILABLE         draining, or the model keeps failing: safe to retry, best on another server
     DEADLINE_EXCEEDED   the caller's deadline passed before the answer
     UNIMPLEMENTED       a layout that this server does not read yet
@@ -148,7 +150,8 @@ class Recognizer:
     INVALID_ARGUMENT    the request can never succeed; BadRequest names the field
     NOT_FOUND           no such model or version
     UNAUTHENTICATED     the server asks for a token, and the call shows none that it knows
-    RESOURCE_EXHAUSTED  the tray is full; RetryInfo says when to come back
+    RESOURCE_EXHAUSTED  the tray is full, or the answer would come too late; RetryInfo and the trailer
+    `grpc-retry-pushback-ms` say when to come back
     UNAVAILABLE         draining, or the model keeps failing: safe to retry, best on another server
     DEADLINE_EXCEEDED   the caller's deadline passed before the answer
     UNIMPLEMENTED       a layout that this server does not read yet
