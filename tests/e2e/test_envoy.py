@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import grpc
@@ -182,6 +183,34 @@ def test_a_json_error_has_its_http_status_and_names_the_field(proxy: ProxyProces
     assert "nope" in missing.json()["message"]
     assert ask(proxy.port, "POST", "/v1/recognize", b"{", {}).status == 400
     assert ask(proxy.port, "GET", "/v1/nothing").status == 404
+
+
+@pytest.mark.parametrize(("field", "kind"), [("layout", pb.Layout), ("ink", pb.Ink)])
+def test_a_word_that_json_does_not_know_is_told_which_there_are(proxy: ProxyProcess, field: str, kind: Any) -> None:
+    *others, last = [word for word in kind.DESCRIPTOR.values_by_name if not word.endswith("_UNSPECIFIED")]
+    known = f"{', '.join(others)} and {last}"
+    in_body = post_json(proxy.port, "/v1/recognize", {field: "FRAMED"})
+    in_path = post_json(proxy.port, f"/v1/recognize?{field}=FRAMED", {})
+    for answer in (in_body, in_path):
+        assert (answer.status, answer.json()["code"]) == (400, 400)
+        assert answer.json()["message"] == f'{field}: invalid value "FRAMED": there are {known}'
+    told = post_json(proxy.port, "/v1/recognize", json_image(SEVEN.read_bytes()) | {field: last.replace("PAGE", "SINGLE")})
+    assert told.json()["text"] == "7"
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/grpcs", "application/grpc-web+json", ""])
+def test_a_call_that_is_no_grpc_is_told_where_json_goes(proxy: ProxyProcess, kind: str) -> None:
+    answer = ask(proxy.port, "POST", RECOGNIZE, b"{}", {"content-type": kind} if kind else {})
+    assert (answer.status, answer.headers["content-type"]) == (415, "application/json")
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.json() == {"code": 415, "message": "there are only gRPC and grpc-web here; JSON goes to /v1/recognize"}
+
+
+@pytest.mark.parametrize("kind", ["application/grpc-web", "application/grpc-web+proto"])
+def test_every_name_of_grpc_web_passes(proxy: ProxyProcess, kind: str) -> None:
+    message = frame(pb.RecognizeRequest(image=pb.Image(encoded=SEVEN.read_bytes())).SerializeToString())
+    answer = read_web_answer(ask(proxy.port, "POST", RECOGNIZE, message, GRPC_WEB | {"content-type": kind}))
+    assert pb.RecognizeResponse.FromString(answer.messages[0]).text == "7"
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,8 @@ def live(request: pytest.FixtureRequest, tmp_path: Path, images: NDArray[np.uint
         "0",
         "--repository-poll-s",
         getattr(request, "param", "0.1"),
+        "--max-queue-wait-ms",
+        "10000",  # a busy machine is not the subject here
     )
     with ServerProcess(*flags) as server:
         yield Live(server, server.stub(), tmp_path, right)

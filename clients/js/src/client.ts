@@ -5,19 +5,30 @@ import type { Transport } from "@connectrpc/connect";
 
 import { batchFrom, joinedBatch, modelFrom, recognitionFrom } from "./answer.js";
 import { callForEach, pack, type Part, partsOf } from "./batch.js";
-import { Recognizer } from "./digitserve/v1/recognizer_pb.js";
+import { RecognizeBatchRequestSchema, Recognizer } from "./digitserve/v1/recognizer_pb.js";
 import type { RecognitionError } from "./errors.js";
 import { type ImageInput, messageFrom } from "./image.js";
-import { type BatchQuestion, type CallOptions, packedLayout, type Question, priorityOf, requestsOf } from "./request.js";
+import {
+  type BatchQuestion,
+  type CallOptions,
+  fitting,
+  MAX_MESSAGE_BYTES,
+  packedLayout,
+  priorityOf,
+  type Question,
+  requestsOf,
+} from "./request.js";
 import type { BatchRecognition, Model, Recognition } from "./result.js";
 import { type Deadline, deadlineIn, retry } from "./retry.js";
-import { type Images, readStream, STREAM_TIMEOUT_MS, STREAM_WINDOW } from "./stream.js";
+import { type Images, readStream, STREAM_ENVELOPE_BYTES, STREAM_TIMEOUT_MS, STREAM_WINDOW } from "./stream.js";
 
 export const DEFAULT_TIMEOUT_MS = 10_000;
 
 export interface ClientOptions {
   /** Deadline of each call that names none of its own, in milliseconds. */
   timeoutMs?: number;
+  /** The largest request, in bytes: a larger one is not sent. 64 MiB if nothing is said, as on the server. */
+  maxMessageBytes?: number;
 }
 
 export interface RecognizeOptions extends Question, CallOptions {}
@@ -33,11 +44,21 @@ export interface StreamOptions extends Question, CallOptions {
 export class DigitClient {
   readonly #transport: Transport;
   readonly #timeoutMs: number;
+  readonly #maxBytes: number;
 
-  constructor(transport: Transport, { timeoutMs = DEFAULT_TIMEOUT_MS }: ClientOptions = {}) {
+  /** Throws a TypeError without a transport, and a RangeError for an option that can't be meant. */
+  constructor(transport: Transport, options: ClientOptions = {}) {
+    const { timeoutMs = DEFAULT_TIMEOUT_MS, maxMessageBytes = MAX_MESSAGE_BYTES } = options;
+    if (typeof (transport as Transport | undefined)?.unary !== "function") {
+      throw new TypeError("transport is none: give what createGrpcTransport or createGrpcWebTransport returns");
+    }
     deadlineIn(timeoutMs);
+    if (!(maxMessageBytes >= 1)) {
+      throw new RangeError(`maxMessageBytes is ${maxMessageBytes}: it counts bytes, from 1 up`);
+    }
     this.#transport = transport;
     this.#timeoutMs = timeoutMs;
+    this.#maxBytes = maxMessageBytes;
   }
 
   /**
@@ -48,7 +69,7 @@ export class DigitClient {
    */
   async recognize(image: ImageInput, options: RecognizeOptions = {}): Promise<Recognition> {
     const deadline = this.#deadline(options);
-    const requestFor = requestsOf(options, "interactive");
+    const requestFor = requestsOf(options, "interactive", this.#maxBytes);
     const request = requestFor(await messageFrom(image));
     return recognitionFrom(await this.#call(Recognizer.method.recognize, request, deadline));
   }
@@ -70,7 +91,7 @@ export class DigitClient {
     const priority = priorityOf(options, "bulk");
     const packed = pack(images);
     const call = async ({ images, count }: Part, signal: AbortSignal) => {
-      const request = { images, model, layout, probabilities, priority };
+      const request = fitting(RecognizeBatchRequestSchema, { images, model, layout, probabilities, priority }, this.#maxBytes);
       const answer = await this.#call(Recognizer.method.recognizeBatch, request, { at: deadline.at, signal });
       return batchFrom(answer, count, probabilities);
     };
@@ -93,7 +114,8 @@ export class DigitClient {
     const { timeoutMs = STREAM_TIMEOUT_MS, signal, window = STREAM_WINDOW } = options;
     if (!(window >= 1)) throw new RangeError(`window is ${window}: it counts images, from 1 up`);
     const deadline = deadlineIn(timeoutMs, signal);
-    return readStream(this.#transport, images, requestsOf(options, "bulk"), deadline, window);
+    const requestFor = requestsOf(options, "bulk", this.#maxBytes - STREAM_ENVELOPE_BYTES);
+    return readStream(this.#transport, images, requestFor, deadline, window);
   }
 
   /** The models that the server serves. */

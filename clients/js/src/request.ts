@@ -1,8 +1,9 @@
 // From the arguments of a call to its request, checked as far as can be done without the server.
 
-import type { MessageInitShape } from "@bufbuild/protobuf";
+import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 
-import { Ink, Layout, Priority, type RecognizeRequestSchema } from "./digitserve/v1/recognizer_pb.js";
+import { Ink, Layout, Priority, RecognizeRequestSchema } from "./digitserve/v1/recognizer_pb.js";
+import { MessageTooLarge } from "./errors.js";
 import type { ImageMessage } from "./image.js";
 
 const LAYOUTS = {
@@ -20,6 +21,9 @@ const PRIORITIES = { interactive: Priority.INTERACTIVE, bulk: Priority.BULK } as
 const PACKED_LAYOUTS = { auto: Layout.AUTO, framed: Layout.FRAMED } as const;
 
 const MAX_UINT32 = 2 ** 32 - 1;
+
+/** The largest request, in bytes, unless the caller says otherwise: the server's own default. */
+export const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
 
 /** What every call takes. */
 export interface CallOptions {
@@ -61,13 +65,15 @@ export interface BatchQuestion extends ImageCallOptions {
 }
 
 /**
- * Makes the requests of a question. Throws a RangeError for an unknown word, or for a `topK` that counts nothing.
+ * Makes the requests of a question, of up to `maxBytes` each. Throws a RangeError for an unknown word, or for a `topK`
+ * that counts nothing.
  *
  * @param priority that of a question that names none.
  */
 export function requestsOf(
   question: Question,
   priority: keyof typeof PRIORITIES,
+  maxBytes: number,
 ): (image: ImageMessage) => MessageInitShape<typeof RecognizeRequestSchema> {
   const { model = "", topK = 0, explain = false } = question;
   if (!(Number.isInteger(topK) && topK >= 0 && topK <= MAX_UINT32)) {
@@ -76,12 +82,31 @@ export function requestsOf(
   const layout = find(LAYOUTS, "layout", question.layout ?? "auto");
   const ink = find(INKS, "ink", question.ink ?? "auto");
   const shared = { model, layout, ink, topK, explain, priority: priorityOf(question, priority) };
-  return (image) => ({ image, ...shared });
+  return (image) => fitting(RecognizeRequestSchema, { image, ...shared }, maxBytes);
 }
 
 /** The priority of a question, or else the given one. Throws a RangeError for an unknown word. */
 export function priorityOf({ priority }: ImageCallOptions, otherwise: keyof typeof PRIORITIES): Priority {
   return find(PRIORITIES, "priority", priority ?? otherwise);
+}
+
+/** A request that may be sent. Throws MessageTooLarge, as the server would after all of it has travelled. */
+export function fitting<Schema extends DescMessage, Request extends MessageInitShape<Schema>>(
+  schema: Schema,
+  request: Request,
+  maxBytes: number,
+): Request {
+  let bytes = payloadBytes(request);
+  // Names and numbers hardly count, and are only measured where they may.
+  if (bytes > maxBytes / 2 && bytes <= maxBytes) bytes = toBinary(schema, create(schema, request)).length;
+  if (bytes <= maxBytes) return request;
+  throw new MessageTooLarge("RESOURCE_EXHAUSTED", `a request of ${bytes} bytes is larger than maxMessageBytes allows`);
+}
+
+function payloadBytes(part: unknown): number {
+  if (ArrayBuffer.isView(part)) return part.byteLength;
+  if (typeof part !== "object" || part === null) return 0;
+  return Object.values(part).reduce<number>((sum, each) => sum + payloadBytes(each), 0);
 }
 
 /** The layout of packed images. Throws a RangeError for one that they can't have. */

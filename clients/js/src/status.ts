@@ -16,6 +16,10 @@ const CAN_NOT_STREAM = "does not support streaming request bodies";
 // looked at before.
 const BROKEN_CONNECTION = "http/2 stream closed with error code CANCEL";
 
+// What Node makes of an answer that comes while it counts more unsent bytes than `maxSessionMemory`. Those of an upload
+// that was ended early it counts for ever: then every call on the connection fails.
+const TOO_MUCH_UNSENT = "NGHTTP2_ENHANCE_YOUR_CALM";
+
 type Detail = { readonly type: string; readonly value: Uint8Array };
 
 /** The error of a failed call. */
@@ -52,6 +56,9 @@ function hasNoConnection({ code, cause, rawMessage }: ConnectError): boolean {
 function messageOf(failure: ConnectError): string {
   if (failure.rawMessage.includes(CAN_NOT_STREAM)) {
     return "a browser can't stream images up over grpc-web: use recognizeBatch, or recognize for each image";
+  }
+  if (failure.rawMessage.includes(TOO_MUCH_UNSENT)) {
+    return `${failure.rawMessage}: make the transport with nodeOptions: { maxSessionMemory: 1_000_000 }`;
   }
   return failure.rawMessage;
 }

@@ -13,7 +13,7 @@ import {
   type RecognizeStreamRequestSchema,
   type RecognizeStreamResponse,
 } from "./digitserve/v1/recognizer_pb.js";
-import { errorFromStatus, InvalidImage, RecognitionError, Unavailable } from "./errors.js";
+import { errorFromStatus, InvalidImage, InvalidRequest, RecognitionError, Unavailable } from "./errors.js";
 import { type ImageInput, type ImageMessage, messageFrom } from "./image.js";
 import { type Deadline, Pauses, remainingMs } from "./retry.js";
 import type { Recognition } from "./result.js";
@@ -21,6 +21,8 @@ import { statusName } from "./status.js";
 
 export const STREAM_WINDOW = 64;
 export const STREAM_TIMEOUT_MS = 3_600_000;
+/** The most that a message of the stream adds to the request in it: two keys, an id and a length. */
+export const STREAM_ENVELOPE_BYTES = 17;
 
 export type Images = Iterable<ImageInput> | AsyncIterable<ImageInput>;
 type Request = MessageInitShape<typeof RecognizeStreamRequestSchema>;
@@ -31,7 +33,7 @@ export type RequestFor = (image: ImageMessage) => NonNullable<Request["request"]
 class Outbox {
   readonly #images: Iterator<ImageInput> | AsyncIterator<ImageInput>;
   readonly #requestFor: RequestFor;
-  readonly #taken = new Map<number, Promise<Request | InvalidImage | undefined>>();
+  readonly #taken = new Map<number, Promise<Request | InvalidRequest | undefined>>();
   readonly #window: number;
   #answered = 0;
   #madeRoom = () => {};
@@ -43,7 +45,7 @@ class Outbox {
   }
 
   /** The request of an image that is not answered yet. Rejects with what the caller's images threw. */
-  take(number: number): Promise<Request | InvalidImage | undefined> {
+  take(number: number): Promise<Request | InvalidRequest | undefined> {
     const taken = this.#taken.get(number) ?? this.#make(number);
     this.#taken.set(number, taken);
     taken.catch(() => {}); // whoever waits for it hears of it
@@ -68,7 +70,7 @@ class Outbox {
       if (number < this.#answered) continue;
       const request = await this.take(number).catch(() => undefined); // the reading side gets there, and throws it
       if (request === undefined) return;
-      if (!(request instanceof InvalidImage)) yield request;
+      if (!(request instanceof InvalidRequest)) yield request;
     }
   }
 
@@ -77,12 +79,13 @@ class Outbox {
     Promise.resolve(this.#images.return?.()).catch(() => {});
   }
 
-  async #make(number: number): Promise<Request | InvalidImage | undefined> {
+  async #make(number: number): Promise<Request | InvalidRequest | undefined> {
     const { done, value } = await this.#images.next();
     if (done) return undefined;
     try {
       return { id: BigInt(number), request: this.#requestFor(await messageFrom(value)) };
     } catch (cause) {
+      if (cause instanceof InvalidRequest) return cause;
       const violations = [{ field: "image", description: String(cause) }];
       const text = cause instanceof Error ? cause.message : String(cause);
       return new InvalidImage("INVALID_ARGUMENT", text, { violations }, { cause });
@@ -139,7 +142,7 @@ async function* attempt(
     for (; ; progress.next += 1) {
       const request = await responses.failOr(outbox.take(progress.next));
       if (request === undefined) return true;
-      yield request instanceof InvalidImage ? request : await answerTo(request, responses, progress);
+      yield request instanceof InvalidRequest ? request : await answerTo(request, responses, progress);
       outbox.forget(progress.next);
     }
   } catch (failure) {

@@ -1,7 +1,8 @@
+import { createRouterTransport } from "@connectrpc/connect";
 import { expect, test } from "vitest";
 
 import { Ink, Layout, Priority } from "../src/digitserve/v1/recognizer_pb.js";
-import { Internal, type RecognizeOptions, Unavailable } from "../src/index.js";
+import { DigitClient, Internal, MessageTooLarge, type RecognizeOptions, Unavailable } from "../src/index.js";
 import { ANSWER, clientOf, deferred, failureOf, RAW, unavailable } from "./service.js";
 
 test("recognize sends every option, and returns plain values", async () => {
@@ -201,6 +202,31 @@ test.each([
   ["a string", "images", TypeError],
 ])("a batch of %s is refused before anything is sent", async (_, batch, kind) => {
   expect(await failureOf(clientOf({}).recognizeBatch(batch as Uint8Array))).toBeInstanceOf(kind);
+});
+
+test("a request over maxMessageBytes is not sent, and one byte less is", async () => {
+  const recognizeBatch = () => ({ classes: [0], unsure: [true], classNames: ["0"] });
+  const service = { recognize: () => ANSWER, recognizeBatch };
+  const limited = (maxMessageBytes: number) => clientOf(service, { maxMessageBytes });
+  // An image of 1,000 bytes, two keys with their lengths, layout, ink and priority; 784 bytes, a key with its length, layout and priority.
+  expect(await limited(1_012).recognize(new Uint8Array(1_000))).toMatchObject({ text: "7" });
+  expect(await failureOf(limited(1_011).recognize(new Uint8Array(1_000)))).toBeInstanceOf(MessageTooLarge);
+  expect(await failureOf(limited(999).recognize(new Uint8Array(1_000)))).toBeInstanceOf(MessageTooLarge);
+  expect(await limited(791).recognizeBatch(RAW.pixels)).toMatchObject({ classes: [0] });
+  expect(await failureOf(limited(790).recognizeBatch(RAW.pixels))).toBeInstanceOf(MessageTooLarge);
+});
+
+test("a client needs a transport, and a limit that counts bytes", () => {
+  const make = (...words: unknown[]) => () => Reflect.construct(DigitClient, words) as DigitClient;
+  const { unary } = createRouterTransport(() => {});
+  for (const transport of [undefined, null, "http://localhost:50051", {}]) {
+    expect(make(transport)).toThrow(TypeError);
+    expect(make(transport)).toThrow(/^transport is none: give what createGrpcTransport or /);
+  }
+  for (const maxMessageBytes of [0, -1, Number.NaN, "many"]) {
+    expect(make({ unary }, { maxMessageBytes })).toThrow(RangeError);
+  }
+  expect(make({ unary })).not.toThrow();
 });
 
 test("a batch has no other layouts than two", async () => {

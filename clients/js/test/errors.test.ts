@@ -2,6 +2,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { expect, test } from "vitest";
 
 import * as digitserve from "../src/index.js";
+import { NODE_OPTIONS } from "./server.js";
 import { clientOf, failing, failureOf, RAW } from "./service.js";
 
 const { DigitserveError, InvalidRequest, RecognitionError } = digitserve;
@@ -102,6 +103,11 @@ test.each(["Received message larger than max (5 vs. 4)", "message size 5 is larg
     expect(error).toBeInstanceOf(InvalidRequest);
   },
 );
+
+test("where Node counts too much unsent, the error says what mends it", async () => {
+  const error = await failingWith(Code.Internal, "Stream closed with error code NGHTTP2_ENHANCE_YOUR_CALM");
+  expect(error).toMatchObject({ name: "Internal", message: expect.stringContaining(NODE_OPTIONS) });
+});
 
 test("a failure of the network is UNAVAILABLE, whatever the platform calls it", async () => {
   const causes = [

@@ -50,8 +50,11 @@ afterAll(() => {
   rmSync(folder, { recursive: true });
 });
 
+/** What the commands print. Warnings are errors, but for those of the machine's own settings. */
 async function run(commands: string, cwd: string): Promise<string> {
-  return (await promisify(execFile)("sh", ["-ec", commands], { cwd, env: environment })).stdout;
+  const { stdout, stderr } = await promisify(execFile)("sh", ["-ec", commands], { cwd, env: environment });
+  expect(stderr).not.toMatch(/npm warn (?!Unknown)/i);
+  return stdout;
 }
 
 /** A folder of that name beside the checkout, in which `command` has installed the package. */
@@ -79,6 +82,12 @@ function expectWhatIsBuilt(installed: string) {
   expect(paths.filter((path) => !/^(README\.md|package\.json|dist\/.+\.(js|d\.ts))$/.test(path))).toEqual([]);
 }
 
+/** No script that npm would run, or warn of, wherever the package is installed. */
+function expectNothingToRun(installed: string) {
+  const { scripts } = JSON.parse(readFileSync(join(installed, "package.json"), "utf8")) as { scripts: object };
+  expect(Object.keys(scripts).filter((name) => /install$|^prepare$/.test(name))).toEqual([]);
+}
+
 test("README.md says how to pack and how to install", () => {
   expect(PACK).toMatch(/^npm ci\nnpm pack$/m);
   expect(INSTALL).toContain("digitserve-0.1.0.tgz");
@@ -88,6 +97,7 @@ test("what the README's commands install is small in a browser, and needs nothin
   const project = await install("page", INSTALL!);
   expect(versionsOf("@bufbuild/protobuf", project)).toEqual([expect.stringMatching(/^2\.12\./)]);
   expectWhatIsBuilt(join(project, "node_modules/digitserve"));
+  expectNothingToRun(join(project, "node_modules/digitserve"));
   const { outputFiles } = await build({
     stdin: { contents: PAGE, resolveDir: project, loader: "js" },
     bundle: true,

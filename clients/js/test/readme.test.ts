@@ -9,7 +9,7 @@ import { promisify } from "node:util";
 
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { findOrStartServer, ROOT, type RunningServer, startProxy } from "./server.js";
+import { findOrStartServer, NODE_OPTIONS, ROOT, type RunningServer, startProxy } from "./server.js";
 
 const PACKAGE = fileURLToPath(new URL("../", import.meta.url));
 const FOLDER = `${PACKAGE}build/readme`;
@@ -57,6 +57,10 @@ test("README.md has examples of both uses", () => {
   expect(new Set(BLOCKS.map(([, kind]) => kind))).toEqual(new Set(["js", "sh"]));
   expect(EXAMPLES.filter(({ code }) => code.includes("connect-web")).length).toBeGreaterThan(0);
   expect(EXAMPLES.filter(({ code }) => code.includes("connect-node")).length).toBeGreaterThan(0);
+});
+
+test("README.md makes every transport on Node so that a large upload spoils no other call", () => {
+  for (const { code } of EXAMPLES) expect(code.includes(NODE_OPTIONS)).toBe(code.includes("createGrpcTransport({"));
 });
 
 test.each(EXAMPLES)("example $index prints what it promises", async ({ index, code }) => {

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import { DeadlineExceeded, DigitClient, InvalidImage, MessageTooLarge, type ImageInput } from "../src/index.js";
 import { collect, failureOf } from "./service.js";
-import { findOrStartServer, ROOT, type RunningServer, startProxy, startServer } from "./server.js";
+import { findOrStartServer, nodeTransport, ROOT, type RunningServer, startProxy, startServer } from "./server.js";
 
 let server: RunningServer;
 let proxy: Server;
@@ -21,7 +21,7 @@ beforeAll(async () => {
   server = await findOrStartServer();
   const started = await startProxy(server.address);
   proxy = started.proxy;
-  clients.set("gRPC", new DigitClient(createGrpcTransport({ baseUrl: `http://${server.address}` })));
+  clients.set("gRPC", new DigitClient(nodeTransport(server.address)));
   clients.set("grpc-web", new DigitClient(createGrpcWebTransport({ baseUrl: started.url })));
 });
 
@@ -119,6 +119,38 @@ test("a message over the transport's limit", async () => {
   expect(error).toBeInstanceOf(MessageTooLarge);
 });
 
+// Some hundred megabytes through a busy machine.
+const LARGE_MS = 60_000;
+
+/** How many of these small calls, one after another, are answered right. */
+async function countRight(client: DigitClient, calls: number): Promise<number> {
+  let right = 0;
+  for (let call = 0; call < calls; call += 1) right += Number((await client.recognize(seven)).text === "7");
+  return right;
+}
+
+test("over 64 MiB are refused before they are sent, and by the server if they are; both spoil nothing", async () => {
+  const client = new DigitClient(nodeTransport(server.address));
+  const bold = new DigitClient(nodeTransport(server.address), { maxMessageBytes: 1e9 });
+  const tooLarge = new Uint8Array(70e6);
+  const here = await failureOf(client.recognize(tooLarge));
+  expect(here).toMatchObject({ name: "MessageTooLarge", message: expect.stringContaining("maxMessageBytes") });
+  const there = await failureOf(bold.recognize(tooLarge));
+  expect(there).toMatchObject({ name: "MessageTooLarge", message: expect.stringContaining("larger than max (") });
+  expect(await countRight(client, 10)).toBe(10);
+  expect(await countRight(bold, 10)).toBe(10);
+}, LARGE_MS);
+
+test("a large upload spoils neither the small calls beside it nor, ended early, those after it", async () => {
+  const client = new DigitClient(nodeTransport(server.address));
+  const large = new Uint8Array(60e6);
+  const sent = failureOf(client.recognize(large, { timeoutMs: 20_000 }));
+  expect(await countRight(client, 20)).toBe(20);
+  expect(await sent).toBeInstanceOf(InvalidImage);
+  expect(await failureOf(client.recognize(large, { timeoutMs: 50 }))).toBeInstanceOf(DeadlineExceeded);
+  expect(await countRight(client, 10)).toBe(10);
+}, LARGE_MS);
+
 test("a proxy that is gone is UNAVAILABLE over grpc-web", async () => {
   const { url, proxy: own } = await startProxy(server.address);
   const client = new DigitClient(createGrpcWebTransport({ baseUrl: url }));
@@ -130,7 +162,7 @@ test("a proxy that is gone is UNAVAILABLE over grpc-web", async () => {
 
 test("a server that is killed is UNAVAILABLE to all that wait, and the same client finds the next one", async () => {
   const own = await startServer();
-  const client = new DigitClient(createGrpcTransport({ baseUrl: `http://${own.address}` }));
+  const client = new DigitClient(nodeTransport(own.address));
   async function* endless() {
     for (;;) yield await Promise.resolve(seven);
   }

@@ -6,7 +6,7 @@ import { existsSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import { fileURLToPath } from "node:url";
 
-import { createClient } from "@connectrpc/connect";
+import { createClient, type Transport } from "@connectrpc/connect";
 import { connectNodeAdapter, createGrpcTransport } from "@connectrpc/connect-node";
 
 import { Recognizer } from "../src/digitserve/v1/recognizer_pb.js";
@@ -49,9 +49,17 @@ export async function startServer(port = 0): Promise<RunningServer> {
   throw new Error(`the server did not start:\n${said}`);
 }
 
+/** What README.md gives every transport on Node. */
+export const NODE_OPTIONS = "nodeOptions: { maxSessionMemory: 1_000_000 }";
+
+/** A transport on Node, made as README.md says. */
+export function nodeTransport(address: string): Transport {
+  return createGrpcTransport({ baseUrl: `http://${address}`, nodeOptions: { maxSessionMemory: 1_000_000 } });
+}
+
 /** A proxy from grpc-web to a server, as Envoy is one in a deployment. Every origin may call. */
 export async function startProxy(address: string): Promise<{ url: string; proxy: Server }> {
-  const upstream = createClient(Recognizer, createGrpcTransport({ baseUrl: `http://${address}` }));
+  const upstream = createClient(Recognizer, nodeTransport(address));
   const proxy = createServer(
     connectNodeAdapter({
       routes: (router) => {

@@ -34,6 +34,12 @@ async function textsOf(answers: AsyncIterable<Recognition | Error>): Promise<str
   return (await collect(answers)).map((answer) => (answer instanceof Error ? answer.name : answer.text));
 }
 
+test("an image that is too large has its error in its place, and ends nothing", async () => {
+  const client = clientOf({ recognizeStream: echo }, { maxMessageBytes: 2_000 });
+  const answers = client.recognizeStream([wide(1), wide(2_000), wide(3)]);
+  expect(await textsOf(answers)).toEqual(["1", "MessageTooLarge", "3"]);
+});
+
 test("answers come in order, through a small window, from any iterable", async () => {
   const expected = Array.from({ length: 300 }, (_, index) => `${index + 1}`);
   const client = clientOf({ recognizeStream: echo });
