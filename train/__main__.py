@@ -28,7 +28,7 @@ from torch import Tensor
 from train.augment import AUGMENTATIONS
 from train.checkpoint import load_checkpoint
 from train.command import conclude
-from train.data import Dataset, cache_folder
+from train.data import cache_folder
 from train.datasets import LOADERS, load_dataset
 from train.errors import SettingsError
 from train.evaluate import confusion, predict, score
@@ -56,7 +56,7 @@ FLAGS: tuple[tuple[str, type, str], ...] = (
     ("strangers_share", float, "so many pictures that are no character for each image, to be unsure about"),
     ("strange_dataset", str, "a dataset whose characters are strangers, too"),
     ("teachers_weight", float, "of the teachers' answer in the loss; the labels have the rest"),
-    ("limit", int, "use only the first so many training images"),
+    ("limit", int, "use only the first so many training images, and all extra ones"),
 )
 REPEATED = (
     ("--extra", "DATASET", "add its images to the training ones"),
@@ -124,7 +124,7 @@ class Run:
         self.folder = options.resume.parent if options.resume else options.output or _new_folder(self.settings.seed)
         if checkpoint is None:
             refuse_used(self.folder)
-        self.dataset = limited(load_dataset(self.settings.dataset, options.data, self.settings.extra), self.settings.limit)
+        self.dataset = load_dataset(self.settings.dataset, options.data, self.settings.extra, self.settings.limit)
         reframed = load_reframed(self.dataset.train.images, cache_folder()) if self.settings.reframed_share else None
         self.folder.mkdir(parents=True, exist_ok=True)
         self.trainer = Trainer(
@@ -226,11 +226,6 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise SettingsError("--device cuda: PyTorch sees no GPU here")
     return torch.device(name)
-
-
-def limited(dataset: Dataset, limit: int | None) -> Dataset:
-    kept = torch.arange(len(dataset.train))[:limit]
-    return dataset if limit is None else dataset._replace(train=dataset.train.take(kept))
 
 
 def describe(epoch: Epoch, epochs: int) -> str:

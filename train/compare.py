@@ -170,10 +170,7 @@ class Comparison:
 
 def load_material(settings: Settings, folder: Path | None) -> Material:
     """Read the data and make, or find in the cache, what is derived from it."""
-    dataset = load_dataset(settings.dataset, folder)
-    if settings.limit is not None:
-        kept = torch.arange(len(dataset.train))[: settings.limit]
-        dataset = dataset._replace(train=dataset.train.take(kept))
+    dataset = load_dataset(settings.dataset, folder, limit=settings.limit)
     images, cache = dataset.train.images, cache_folder()
     reframed = load_reframed(images, cache) if settings.reframed_share else None
     strangers = load_strangers(images, cache) if settings.strangers_share else None

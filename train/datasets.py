@@ -24,19 +24,22 @@ FOLDER = "folder:"
 _JOINT = re.compile(rf"\+(?={'|'.join(re.escape(start) for start in (*LOADERS, FOLDER))})")  # a path may hold a + itself
 
 
-def load_dataset(name: str, folder: Path | None = None, extra: Sequence[str] = ()) -> Dataset:
+def load_dataset(name: str, folder: Path | None = None, extra: Sequence[str] = (), limit: int | None = None) -> Dataset:
     """Read a dataset.
 
     Args:
         name: one of LOADERS, or `folder:PATH`, or several of them joined by `+`: classes of one name become one class.
         folder: where data lies; else $DIGITSERVE_DATA, else the cache folder.
         extra: names of datasets whose images are all added to the training images, and to nothing else.
+        limit: take only the first so many of the training images; all of the extra ones stay.
 
     Raises:
         DataError: there is no such dataset, or it can't be had, or a file of it is damaged, or parts don't go together.
     """
     members = _load_members(_JOINT.split(name), folder, side=None)
     dataset = members[0] if len(members) == 1 else mix(members)
+    if limit is not None:
+        dataset = dataset._replace(train=dataset.train.take(torch.arange(len(dataset.train))[:limit]))
     for added in (part for one in extra for part in _JOINT.split(one)):
         dataset = add_extra(dataset, *_load_members([added], folder, side=dataset.side))
     _check(name, dataset)

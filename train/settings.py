@@ -31,7 +31,7 @@ class Settings:
     reframed_share: float = 0.2  # of the images of an epoch, how many are seen as the server frames them
     teachers: tuple[str, ...] = ()  # checkpoints whose common answer is learned beside the labels; see train/teachers.py
     teachers_weight: float = 0.5  # of their answer in the loss; the labels have the rest
-    limit: int | None = None  # use only the first so many training images
+    limit: int | None = None  # use only the first so many training images, and all extra ones
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:

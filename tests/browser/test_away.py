@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.browser.conftest import OpenPage
 from tests.browser.hands import draw_with_mouse, read_hand
 from tests.browser.site import Site
 
+CALLS = "**/digitserve.v1.Recognizer/*"
 RECOGNIZE = "**/digitserve.v1.Recognizer/Recognize"
 FOUR = read_hand("upright")["4"]
 SEVEN = read_hand("upright")["7"]
@@ -99,9 +101,82 @@ def test_a_server_that_refuses_says_so_in_plain_words(open_page: OpenPage) -> No
     page.route(RECOGNIZE, lambda route: route.fulfill(status=403))
     draw_with_mouse(page, FOUR)
     sentence = page.locator("#draw-answer .sentence")
-    expect(sentence).to_have_text("No answer: the server does not accept this page (HTTP 403)")
+    expect(sentence).to_have_text("No answer: the server does not accept this page")
+    expect(sentence).to_have_attribute("title", "HTTP 403")
+    expect(page.locator("#spoken")).to_have_text("No answer: the server does not accept this page")
     page.locator("#language").click()
     expect(sentence).to_contain_text("服务器不接受本页面的请求")
+    expect(sentence).not_to_contain_text("HTTP")
+    page.unroute(RECOGNIZE)
+    with page.expect_request(RECOGNIZE):
+        page.get_by_role("button", name="再试一次").click()
+    assert read_answer(page) == "4"
+    expect(page.get_by_role("button", name="再试一次")).to_be_hidden()
+
+
+def test_a_list_of_models_that_is_refused_can_be_asked_for_again(open_page: OpenPage) -> None:
+    page, watch = open_page()
+    watch.forgive(LOST)
+    page.route(CALLS, lambda route: route.fulfill(status=500))
+    page.reload()
+    expect(page.locator("#draw-answer .sentence")).to_have_text("No answer: the server failed")
+    expect_state(page, "")
+    page.unroute(CALLS)
+    page.get_by_role("button", name="Try again").click()
+    draw_with_mouse(page, FOUR)
+    assert read_answer(page) == "4"
+
+
+def test_who_clears_while_the_server_is_away_is_not_told_so_for_ever(open_page: OpenPage) -> None:
+    page, _ = open_page()
+    refused = {"content-type": "application/grpc-web+proto", "grpc-status": "14"}
+    page.route(RECOGNIZE, lambda route: route.fulfill(status=200, headers=refused))
+    draw_with_mouse(page, FOUR)
+    expect_state(page, "The server is away. This goes on by itself when it is back.")
+    with page.expect_request(RECOGNIZE):  # the probe was answered, and the drawing is sent again
+        pass
+    page.locator("#pad").press("Delete")
+    expect_state(page, "")
+
+
+def test_a_network_that_wants_a_sign_in_first_is_named(open_page: OpenPage) -> None:
+    page, _ = open_page()
+    failed = {"content-type": "application/grpc-web+proto", "grpc-status": "13"}
+    page.route(CALLS, lambda route: route.fulfill(status=200, headers=failed))
+    draw_with_mouse(page, FOUR[:1])
+    sentence = page.locator("#draw-answer .sentence")
+    expect(sentence).to_have_text("No answer: the server failed")
+    page.unroute(CALLS)
+    page.route(CALLS, lambda route: route.fulfill(status=200, content_type="text/html", body="<h1>Room number?</h1>"))
+    draw_with_mouse(page, FOUR[1:])
+    expect(page.locator("#state")).to_contain_text("Does this network ask you to sign in?")
+    expect(sentence).to_have_text("The answer comes when the server is back.")
+    page.unroute(CALLS)
+    expect_state(page, "")
+    assert read_answer(page) == "4"
+
+
+def test_a_line_that_is_slow_is_no_absence(open_page: OpenPage) -> None:
+    page, _ = open_page()
+    page.clock.install()
+    page.route(RECOGNIZE, lambda route: None)
+    with page.expect_request(RECOGNIZE):
+        draw_with_mouse(page, FOUR)
+    page.clock.fast_forward(5_000)
+    expect_state(page, "No answer yet: the network or the server is slow.")
+    page.unroute(RECOGNIZE)  # what was held back goes on
+    expect_state(page, "")
+    assert read_answer(page) == "4"
+
+
+def test_another_model_is_not_answered_by_the_one_before(open_page: OpenPage) -> None:
+    page, _ = open_page()
+    page.route(RECOGNIZE, lambda route: None, times=1)  # the answer is on its way
+    with page.expect_request(RECOGNIZE):
+        draw_with_mouse(page, FOUR[:1])
+    with page.expect_event("requestfailed"):
+        page.locator("#model").select_option("letters:1")
+    expect(page.locator("#draw-answer .glyph")).to_have_text(re.compile("^[A-Z]$"))
 
 
 def assert_help_is_not_covered(page: Page) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 from PIL import Image
 from playwright.sync_api import Page, Response, expect
@@ -66,6 +67,28 @@ def test_one_picture_is_kept_and_reading_goes_on(page: Page) -> None:
     expect(page.get_by_role("button", name="Kept in History")).to_be_hidden()
     expect(page.locator("#camera-answer .glyph")).to_have_text(SHOWN[0])
     assert answers
+
+
+def test_a_picture_that_is_kept_is_read_by_the_next_model_too(page: Page) -> None:
+    show_camera(page)
+    page.locator("#still").click()
+    kept = page.get_by_role("button", name="Kept in History")
+    expect(kept).to_be_visible()
+    page.locator("#model").select_option("letters:1")
+    expect(page.locator("#camera-answer .glyph")).to_have_text(re.compile("^[A-Z]$"))
+    kept.click()
+    expect(page.locator("#cards p")).to_contain_text("Letters")
+
+
+def test_a_picture_that_is_kept_and_not_read_can_be_tried_again(page: Page) -> None:
+    show_camera(page)
+    failed = {"content-type": "application/grpc-web+proto", "grpc-status": "13"}
+    page.route(f"**{RECOGNIZE}", lambda route: route.fulfill(status=200, headers=failed))
+    page.locator("#still").click()
+    expect(page.locator("#spoken")).to_have_text("No answer: the server failed")
+    page.unroute(f"**{RECOGNIZE}")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("button", name="Kept in History")).to_be_visible()
 
 
 def test_leaving_the_view_gives_the_camera_back(page: Page) -> None:

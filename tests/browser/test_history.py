@@ -16,6 +16,7 @@ from tests.browser.answers import clear, read_answer
 from tests.browser.conftest import OpenPage
 from tests.browser.hands import Stroke, draw_with_mouse, read_hand
 from tests.browser.states import open_view, show_history
+from tests.server_process import ROOT
 from train import emnist, hanzi
 from train.__main__ import build_parser
 from train.datasets import LOADERS
@@ -208,10 +209,11 @@ def test_corrections_train_the_model_that_was_wrong(
         download.save_as(tmp_path / download.suggested_filename)
         unpack(tmp_path / download.suggested_filename, tmp_path / "unpacked")
     monkeypatch.chdir(tmp_path / "unpacked")
+    documented = (ROOT / "docs/browser.md").read_text(encoding="utf-8")
+    assert any(f"`{command}`" in documented for command in commands.all_inner_texts())
     for command in commands.all_inner_texts():
-        python, flag, module, *words = shlex.split(command)
-        assert (python, flag, module) == ("python", "-m", "train")
-        options = build_parser().parse_args(words)
+        options = build_parser().parse_args(run_by_make(command, tmp_path))
+        assert options.network == {"digits": None}.get(options.extra[0].rpartition("-")[2], "mixed")
         (extra,) = options.extra
         model = extra.removeprefix("folder:corrections-")
         collection = read_folder(Path(extra.removeprefix("folder:")))
@@ -221,11 +223,36 @@ def test_corrections_train_the_model_that_was_wrong(
         assert CORRECTIONS[model] in DATASETS[options.dataset], "training would refuse a class that the dataset lacks"
 
 
+def run_by_make(command: str, folder: Path) -> list[str]:
+    """What `python -m train` is given, once everything is installed."""
+    (folder / "python").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n', encoding="ascii")
+    (folder / "python").chmod(0o755)
+    make, *words = shlex.split(command)
+    there = [f"BIN={folder}", "-o", ".venv/.all", *words]
+    done = subprocess.run([make, "-s", *there], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    flag, module, *given = done.stdout.splitlines()
+    assert (flag, module) == ("-m", "train")
+    return given
+
+
+def test_a_folder_with_a_space_in_its_name_is_trained_with_too(tmp_path: Path) -> None:
+    command = "make train ARGS=\"--extra 'folder:my pictures'\""
+    assert f"`{command}`" in (ROOT / "docs/browser.md").read_text(encoding="utf-8")
+    assert run_by_make(command, tmp_path) == ["--extra", "folder:my pictures"]
+
+
+def test_a_browser_that_keeps_nothing_is_named(page: Page) -> None:
+    page.add_init_script("Object.defineProperty(window, 'localStorage', { get() { throw new Error('no') } })")
+    page.reload()
+    show_history(page, "2")
+    expect(page.locator("#history-hint")).to_contain_text("This browser keeps nothing for this page")
+
+
 def test_the_dataset_of_a_model_that_is_not_served_any_more_is_not_guessed(page: Page) -> None:
     show_history(page, "7")
     stored = "digitserve.history"
     page.evaluate(f"localStorage['{stored}'] = localStorage['{stored}'].replaceAll('digits', 'runes')")
     page.reload()
     open_view(page, "history")
-    expect(page.locator(".commands code")).to_have_text("python -m train --dataset DATASET --extra folder:corrections-runes")
+    expect(page.locator(".commands code")).to_have_text('make train ARGS="--dataset DATASET --extra folder:corrections-runes"')
     expect(page.locator(".commands")).to_contain_text("This page does not know what runes was trained on")

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.browser.answers import read_answer
 from tests.browser.conftest import ELSEWHERE, OpenPage
 from tests.browser.hands import draw_with_finger, read_hand
 from tests.browser.site import Site
+from tests.browser.states import open_view
 from tests.proxy_process import GRPC_WEB, ask, frame
 
 LIST_MODELS = "/digitserve.v1.Recognizer/ListModels"
@@ -87,6 +88,9 @@ def test_a_phone_that_knows_this_machine_by_an_address_gets_a_page_that_answers(
     draw_with_finger(page, read_hand("round")["3"])
     assert read_answer(page) == "3"
     assert page.evaluate("isSecureContext") is False
+    open_view(page, "camera")
+    expect(page.locator("#camera-state")).to_contain_text("only to pages over TLS (https://)")
+    expect(page.locator("#still")).to_be_disabled()
 
 
 def test_the_origin_decides_and_not_the_browser(site: Site, foreign_origin: str) -> None:

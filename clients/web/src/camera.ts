@@ -50,7 +50,7 @@ export class CameraView {
     this.#asker = new Asker({
       send: (take, signal) => this.#send(take, signal),
       hear: (answer) => this.#hear(answer),
-      fail: (error) => this.#panel.show(failureOf(error)),
+      fail: (error) => this.#fail(error),
     });
     this.#still.addEventListener("click", () => (this.#isOver ? void this.start() : this.#toggleStill()));
     this.#keptLink.type = "button";
@@ -62,7 +62,10 @@ export class CameraView {
 
   setModel(model: Model): void {
     this.#model = model;
+    this.#asker.forget();
+    this.#keptLink.hidden = true;
     this.#panel.setModel(model);
+    if (this.#isStill) this.#readStill();
   }
 
   /** Asks for the camera and begins to read. */
@@ -79,7 +82,7 @@ export class CameraView {
       await this.#video.play();
       if (start === this.#start) this.#goLive();
     } catch (error) {
-      if (start === this.#start) this.#say(REFUSALS[(error as DOMException).name] ?? "cameraMissing");
+      if (start === this.#start) this.#say(refusalFor((error as DOMException).name));
     }
   }
 
@@ -93,6 +96,7 @@ export class CameraView {
     this.#isStill = false;
     this.#keptLink.hidden = true;
     this.#panel.show(undefined);
+    this.#panel.setWaiting("waitingCamera");
     this.#translate();
   }
 
@@ -151,13 +155,26 @@ export class CameraView {
     this.#keptLink.hidden = false;
   }
 
+  /** Of a picture that stays, there is no next one that would be asked by itself. */
+  #fail(error: unknown): void {
+    const failure = failureOf(error, this.#isStill ? () => this.#readStill() : undefined);
+    this.#panel.show(failure);
+    if (this.#isStill) this.#announce(failure.failure);
+  }
+
+  #readStill(): void {
+    this.#panel.forgive();
+    if (this.#model) this.#asker.ask(() => this.#grab());
+  }
+
   #toggleStill(): void {
     this.#isStill = !this.#isStill;
     this.#keptLink.hidden = true;
+    this.#panel.setWaiting(this.#isStill ? "waitingStill" : "waitingCamera");
     this.#translate();
     if (this.#isStill) {
       this.#video.pause();
-      this.#asker.ask(() => this.#grab());
+      this.#readStill();
     } else {
       void this.#video.play();
       this.#watch(this.#start);
@@ -171,11 +188,16 @@ export class CameraView {
 
   #translate(): void {
     find("camera-state", HTMLElement).textContent = this.#state ? say(this.#state) : "";
-    this.#still.disabled = !this.#isOver && !this.#stream;
+    this.#still.disabled = this.#state === "cameraInsecure" || (!this.#isOver && !this.#stream);
     this.#still.textContent = say(this.#isOver ? "again" : this.#isStill ? "live" : "still");
     this.#keptLink.textContent = say("kept");
     this.#panel.translate();
   }
+}
+
+function refusalFor(name: string): WordKey {
+  const isWithheld = !isSecureContext && !navigator.mediaDevices;
+  return isWithheld ? "cameraInsecure" : (REFUSALS[name] ?? "cameraMissing");
 }
 
 function openCamera(): Promise<MediaStream> {

@@ -26,9 +26,8 @@ export class Commands {
 
   #rowsFor(name: string): HTMLElement[] {
     const model = this.#modelOf(name);
-    const dataset = datasetOf(model);
-    const row = commandRow(commandFor(name, dataset));
-    if (dataset) return [row];
+    const row = commandRow(commandFor(name, model));
+    if (datasetOf(model)) return [row];
     const about = make("p", "quiet", say("datasetUnknown", { model: name, dataset: UNKNOWN }));
     return model?.description ? [row, about, make("p", "quiet", model.description)] : [row, about];
   }

@@ -5,6 +5,7 @@ import type { Character, Model } from "digitserve";
 import { Asker } from "./ask.js";
 import { button, find, setHidden, setText } from "./dom.js";
 import { failureOf } from "./failure.js";
+import { keepOverReloads } from "./kept.js";
 import { drawWithKeys } from "./keyboard.js";
 import { onLanguage, say } from "./language.js";
 import type { LinkState } from "./link.js";
@@ -24,6 +25,8 @@ const WAITING: Record<LinkState, WordKey> = {
   busy: "waiting",
   away: "waitingAway",
   offline: "waitingOffline",
+  slow: "waiting",
+  strange: "waitingAway",
 };
 
 type Picture = () => ImageData;
@@ -53,7 +56,7 @@ export class DrawView {
     this.#asker = new Asker({
       send: (take, signal) => this.#send(take, signal),
       hear: (answer) => this.#hear(answer),
-      fail: (error) => this.#fail(error),
+      fail: (error) => this.fail(error),
     });
     this.#pad.changed = () => {
       this.#change();
@@ -66,12 +69,27 @@ export class DrawView {
     button("why").addEventListener("click", () => this.#toggleWhy());
     new ResizeObserver(() => this.#showReason()).observe(this.#map);
     onLanguage(() => this.#translate());
+    keepOverReloads(this.#pad);
+    if (this.#pad.isBlank) cleared();
   }
 
+  /** What another model answers, and is still to answer, is wanted no more. */
   setModel(model: Model): void {
     this.#model = model;
+    this.#asker.forget();
     this.#panel.setModel(model);
+    this.#show(undefined);
     this.#change();
+  }
+
+  /** There is no answer, and nobody to ask again before `again` is done. */
+  fail(error: unknown, again: () => void = () => this.#ask()): void {
+    const failure = failureOf(error, again);
+    this.#answer = undefined;
+    this.#place.ariaBusy = String(this.#asker.isWaiting);
+    this.#panel.show(failure);
+    this.#showReason();
+    this.#announce(failure.failure);
   }
 
   /** How the way to the server stands: without one, no answer comes while somebody draws. */
@@ -103,6 +121,7 @@ export class DrawView {
 
   #ask(): void {
     this.#place.ariaBusy = "true";
+    this.#panel.forgive();
     this.#asker.ask(() => this.#pad.picture());
   }
 
@@ -132,13 +151,6 @@ export class DrawView {
     this.#show(answer);
     clearTimeout(this.#settling);
     this.#settling = setTimeout(() => this.#settle(), SETTLED_AFTER_MS);
-  }
-
-  #fail(error: unknown): void {
-    this.#answer = undefined;
-    this.#place.ariaBusy = String(this.#asker.isWaiting);
-    this.#panel.show(failureOf(error));
-    this.#showReason();
   }
 
   #settle(): void {

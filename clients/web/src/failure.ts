@@ -38,11 +38,22 @@ export function detailOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** As a panel shows it, in the language of the moment. */
-export function failureOf(error: unknown): { readonly failure: string } {
+/** What a panel shows instead of an answer. */
+export interface Failure {
+  /** In the page's own words, in the language of the moment. */
+  readonly failure: string;
+  /** In the words of whoever failed, for whoever wants to know. */
+  readonly detail: string;
+  /** What to do to try again; undefined where that happens by itself. */
+  readonly again?: (() => void) | undefined;
+}
+
+export function failureOf(error: unknown, again?: () => void): Failure {
   return {
     get failure() {
-      return `${say(reasonOf(error))} (${detailOf(error)})`;
+      return say("refused", { reason: say(reasonOf(error)) });
     },
+    detail: detailOf(error),
+    again,
   };
 }

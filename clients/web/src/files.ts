@@ -6,6 +6,7 @@ import { csv, type Cell } from "./csv.js";
 import { button, download, find, make } from "./dom.js";
 import { detailOf, reasonOf } from "./failure.js";
 import { onLanguage, percent, say } from "./language.js";
+import { shown } from "./photo.js";
 import { recognizeFile } from "./server.js";
 
 const AT_ONCE = 2;
@@ -14,7 +15,6 @@ const HEAD = ["file", "answer", "probability", "unsure", "runner_up", "runner_up
 interface Entry {
   readonly file: File;
   readonly row: HTMLTableRowElement;
-  readonly url: string;
   recognition?: Recognition;
   failure?: unknown;
 }
@@ -40,7 +40,10 @@ export class FilesView {
     });
     takeDrops(add);
     button("csv").addEventListener("click", () => this.#download());
-    button("empty").addEventListener("click", () => this.#empty());
+    button("empty").addEventListener("click", () => {
+      this.#empty();
+      chooser.focus(); // the button is not there any more
+    });
     onLanguage(() => this.#translate());
   }
 
@@ -95,7 +98,6 @@ export class FilesView {
   #empty(): void {
     this.#stop.abort();
     this.#stop = new AbortController();
-    for (const { url } of this.#entries) URL.revokeObjectURL(url);
     this.#entries = [];
     this.#next = this.#working = 0;
     this.#rows.replaceChildren();
@@ -133,14 +135,14 @@ function takeDrops(add: (files: Iterable<File>) => void): void {
 }
 
 function entryOf(file: File): Entry {
-  const url = URL.createObjectURL(file);
   const image = make("img");
-  image.src = url;
   image.alt = "";
+  image.addEventListener("load", () => URL.revokeObjectURL(image.src));
   image.addEventListener("error", () => (image.hidden = true)); // its row says why
+  void shown(file).then((picture) => (image.src = URL.createObjectURL(picture)));
   const row = make("tr", "", make("td", "", image), make("td", "name"), make("td", "label"), make("td", "number"));
   fillName(row, file);
-  return { file, row, url };
+  return { file, row };
 }
 
 function isDone({ recognition, failure }: Entry): boolean {
@@ -169,9 +171,9 @@ function fillName({ cells }: HTMLTableRowElement, file: File, ...notes: HTMLElem
 function notesOf({ recognition, failure }: Entry): HTMLElement[] {
   const character = recognition?.characters[0];
   if (failure !== undefined) {
-    const detail = make("p", "detail", detailOf(failure));
-    detail.lang = "en"; // the server speaks no other language
-    return [make("p", "note", say(reasonOf(failure))), detail];
+    const note = make("p", "note", say(reasonOf(failure)));
+    note.title = detailOf(failure); // in the server's words, for whoever wants them
+    return [note];
   }
   if (character && !character.label) return [make("p", "note", say("noteBlank"))];
   if (!character?.unsure) return [];

@@ -19,6 +19,7 @@ import {
   withRight,
 } from "./records.js";
 import { Shelf } from "./shelf.js";
+import { keepInTab, keptInTab } from "./store.js";
 import { Undo } from "./undo.js";
 import { zip } from "./zip.js";
 
@@ -30,8 +31,8 @@ export class HistoryView {
   readonly #undo = new Undo();
   readonly #commands: Commands;
   /** Pictures that the reader took away: a drawing that still stands on the pad does not come back by itself. */
-  readonly #unwanted = new Set<string>();
-  #current: number | undefined;
+  readonly #unwanted = new Set(parseTexts(keptInTab("unwanted")));
+  #current = Number(keptInTab("current")) || undefined;
 
   /** `modelOf` gives a model by its name; none while it is unknown. */
   constructor(modelOf: (name: string) => Model | undefined) {
@@ -47,7 +48,7 @@ export class HistoryView {
 
   /** A drawing's answer: the drawing of before, if that only went on. */
   keep(picture: ImageData, answer: Answer): void {
-    this.#current = this.#add(picture, answer, this.#current);
+    this.#setCurrent(this.#add(picture, answer, this.#current));
   }
 
   /** A picture that stands for itself. */
@@ -57,7 +58,13 @@ export class HistoryView {
 
   /** The next drawing is another one. */
   endDrawing(): void {
-    this.#current = undefined;
+    this.#setCurrent(undefined);
+  }
+
+  #setCurrent(id: number | undefined): void {
+    if (id === this.#current) return;
+    this.#current = id;
+    keepInTab("current", String(id ?? ""));
   }
 
   /** Brings the view up to date; one that nobody sees waits. */
@@ -70,7 +77,7 @@ export class HistoryView {
     if (focused) this.#cards.querySelector<HTMLElement>(focused)?.focus();
     find("nothing", HTMLElement).hidden = records.length > 0;
     find("corrected", HTMLElement).textContent = corrected.length ? say("corrected", { count: corrected.length }) : "";
-    find("history-hint", HTMLElement).textContent = say("historyHint");
+    find("history-hint", HTMLElement).textContent = say(this.#shelf.isStored ? "historyHint" : "historyUnstored");
     this.#commands.show([...new Set(corrected.map(({ model }) => model))]);
     this.#undo.translate();
     button("zip").disabled = !corrected.length;
@@ -94,12 +101,17 @@ export class HistoryView {
   #remove(removed: Records): void {
     const pictures = removed.map(({ png }) => png);
     const ids = removed.map(({ id }) => id);
-    for (const png of pictures) this.#unwanted.add(png);
+    this.#want(pictures, false);
     this.#shelf.change((records) => without(records, ids));
     this.#undo.offer(removed.length, () => {
-      for (const png of pictures) this.#unwanted.delete(png);
+      this.#want(pictures, true);
       this.#shelf.change((records) => withBack(records, removed));
     });
+  }
+
+  #want(pictures: readonly string[], isWanted: boolean): void {
+    for (const png of pictures) this.#unwanted[isWanted ? "delete" : "add"](png);
+    keepInTab("unwanted", JSON.stringify([...this.#unwanted]));
   }
 
   #card(record: PictureRecord): HTMLElement {
@@ -141,6 +153,15 @@ function focusOf(list: HTMLElement): string | undefined {
   const focused = document.activeElement;
   if (!(focused instanceof HTMLElement) || !list.contains(focused)) return undefined;
   return `${focused.tagName}[data-id="${focused.dataset.id}"]`;
+}
+
+function parseTexts(text: string | null): string[] {
+  try {
+    const texts: unknown = JSON.parse(text ?? "[]");
+    return Array.isArray(texts) ? texts.filter((each) => typeof each === "string") : [];
+  } catch {
+    return [];
+  }
 }
 
 function pngOf(picture: ImageData): string {

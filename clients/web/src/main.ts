@@ -51,14 +51,19 @@ link.changed = (state) => {
   showState();
   // A server that came back may serve other models.
   if (state === "well" && wasAway) void updateModels();
-  wasAway = state === "away";
+  wasAway = state === "away" || state === "strange";
 };
 onLanguage(showState);
 surprises.modelGone = () => void updateModels();
 
 async function updateModels(): Promise<void> {
-  models.set(await listModels());
+  try {
+    models.set(await listModels());
+  } catch (error) {
+    return draw.fail(error, () => void updateModels());
+  }
   history.show(); // what a picture may be, and how to train, are the models' to say
 }
 
+tabs.start();
 await updateModels();

@@ -103,6 +103,13 @@ export class Pad {
     this.#refresh();
   }
 
+  /** What was drawn before the page was loaded anew. */
+  restore(strokes: readonly Stroke[]): void {
+    this.#lift();
+    this.drawing.restore(strokes);
+    this.#refresh();
+  }
+
   #lift(): void {
     this.#stroke = undefined;
     this.#pointer = undefined;

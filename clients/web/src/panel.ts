@@ -3,7 +3,8 @@
 import type { Character, Model, Recognition } from "digitserve";
 
 import { Bars } from "./bars.js";
-import { make, setText } from "./dom.js";
+import { make, setHidden, setText } from "./dom.js";
+import type { Failure } from "./failure.js";
 import { percent, say } from "./language.js";
 import type { WordKey } from "./words.js";
 
@@ -25,12 +26,15 @@ export class Panel {
   readonly #sentence = make("p", "sentence");
   readonly #times = make("p", "times quiet");
   readonly #bars = new Bars();
-  #shown: Answer | { failure: string } | undefined;
+  readonly #again = make("button", "again");
+  #shown: Answer | Failure | undefined;
 
   constructor(place: HTMLElement, waitingKey: WordKey) {
     this.#waitingKey = waitingKey;
     this.#runner.ariaHidden = "true"; // the sentence says it
-    this.verdict = make("div", "verdict", make("div", "glyphs", this.#glyph, this.#runner), this.#sentence);
+    this.verdict = make("div", "verdict", make("div", "glyphs", this.#glyph, this.#runner), this.#sentence, this.#again);
+    this.#again.type = "button";
+    this.#again.addEventListener("click", () => this.#shown && "failure" in this.#shown && this.#shown.again?.());
     place.append(this.verdict, this.#bars.list, this.#times);
   }
 
@@ -47,9 +51,10 @@ export class Panel {
   }
 
   /** An answer, a failure in words, or nothing yet. */
-  show(shown: Answer | { failure: string } | undefined): void {
+  show(shown: Answer | Failure | undefined): void {
     this.#shown = shown;
     const answer = shown && "recognition" in shown ? shown : undefined;
+    this.#showFailure(shown && "failure" in shown ? shown : undefined);
     const character = answer?.recognition.characters[0];
     setText(this.#glyph, character?.label ?? "");
     this.#glyph.classList.toggle("unsure", character?.unsure ?? false);
@@ -60,15 +65,27 @@ export class Panel {
     this.#bars.show(bars, character?.label);
   }
 
+  /** Another question is asked: a failure of before is over, an answer stays until the next. */
+  forgive(): void {
+    if (this.#shown && "failure" in this.#shown) this.show(undefined);
+  }
+
   /** The same in another language. */
   translate(): void {
     this.#bars.list.setAttribute("aria-label", say("bars"));
     this.show(this.#shown);
   }
 
+  #showFailure(failure: Failure | undefined): void {
+    const detail = failure?.detail ?? "";
+    if (this.#sentence.title !== detail) this.#sentence.title = detail;
+    setHidden(this.#again, !failure?.again);
+    setText(this.#again, say("again"));
+  }
+
   #sentenceFor(character: Character | undefined): string {
     if (character) return sentence(character);
-    if (this.#shown && "failure" in this.#shown) return say("refused", { reason: this.#shown.failure });
+    if (this.#shown && "failure" in this.#shown) return this.#shown.failure;
     return say(this.#waitingKey);
   }
 }

@@ -3,14 +3,13 @@
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { DigitClient, type ImageInput, type Model, ModelNotFound, type RecognizeOptions } from "digitserve";
 
-import { Link, timeoutFor } from "./link.js";
+import { CALL_TIMEOUT_MS, Link, StrangeAnswer, timeoutFor } from "./link.js";
 import { nameOf } from "./models.js";
 import type { Answer } from "./panel.js";
+import { fitted } from "./photo.js";
 
-// Short, so that an absence is soon noticed; the link goes on by itself.
-const TIMEOUT_MS = 4_000;
-
-const client = new DigitClient(createGrpcWebTransport({ baseUrl: location.origin }), { timeoutMs: TIMEOUT_MS });
+const transport = createGrpcWebTransport({ baseUrl: location.origin, fetch: fetchAnswer });
+const client = new DigitClient(transport, { timeoutMs: CALL_TIMEOUT_MS });
 
 export const link = new Link({
   isOnline: () => navigator.onLine,
@@ -24,8 +23,9 @@ export const surprises = { modelGone: () => {} };
 export const listModels = (): Promise<Model[]> => link.persist(() => client.models());
 
 /** A file's answer, which may take as long as the file takes to send. */
-export function recognizeFile(file: File, model: Model, signal: AbortSignal): Promise<Answer> {
-  return recognize(() => file, model, { signal, timeoutMs: timeoutFor(file.size), priority: "bulk" });
+export async function recognizeFile(file: File, model: Model, signal: AbortSignal): Promise<Answer> {
+  const image = await fitted(file);
+  return recognize(() => image, model, { signal, timeoutMs: timeoutFor(image.size), priority: "bulk" });
 }
 
 /**
@@ -50,4 +50,11 @@ export async function recognize(
     if (error instanceof ModelNotFound) surprises.modelGone();
     throw error;
   }
+}
+
+async function fetchAnswer(...call: Parameters<typeof fetch>): Promise<Response> {
+  const response = await fetch(...call);
+  const kind = response.headers.get("content-type") ?? "";
+  if (response.ok && !kind.startsWith("application/grpc-web")) throw new StrangeAnswer(`an answer of ${kind || "no kind"}`);
+  return response;
 }

@@ -1,7 +1,7 @@
 // The list of records in the browser's own store, which all tabs of the page share.
 
 import { fewer, parseRecords, type Records } from "./records.js";
-import { onRemembered, remember, remembered } from "./store.js";
+import { canRemember, onRemembered, remember, remembered } from "./store.js";
 
 const KEY = "history";
 
@@ -9,7 +9,7 @@ export class Shelf {
   /** Called after every change, also by another tab. */
   changed = () => {};
   #records = parseRecords(remembered(KEY));
-  #isStored = true;
+  #isStored = canRemember();
 
   constructor() {
     onRemembered(KEY, () => {
@@ -20,6 +20,11 @@ export class Shelf {
 
   get records(): Records {
     return this.#records;
+  }
+
+  /** Whether the list outlives the page. */
+  get isStored(): boolean {
+    return this.#isStored;
   }
 
   /** Changes what is there now: another tab may have written since. */

@@ -52,6 +52,13 @@ export class Drawing {
     this.#strokes = this.#past.pop() ?? [];
   }
 
+  /** These strokes, each of which can be undone. */
+  restore(strokes: Strokes): void {
+    this.#past = strokes.map((_, i) => strokes.slice(0, i));
+    this.#future = [];
+    this.#strokes = [...strokes];
+  }
+
   clear(): void {
     if (this.#strokes.length) this.#change([]);
   }
@@ -79,4 +86,20 @@ export class Drawing {
     this.#strokes = strokes;
     return true;
   }
+}
+
+/** What was kept, or nothing if that makes no sense (any more). */
+export function parseStrokes(text: string | null): Strokes {
+  try {
+    const strokes: unknown = JSON.parse(text ?? "[]");
+    return Array.isArray(strokes) && strokes.every(isStroke) ? strokes : [];
+  } catch {
+    return [];
+  }
+}
+
+function isStroke(value: unknown): value is Stroke {
+  const { points, width, erases } = (value ?? {}) as Partial<Stroke>;
+  const isPoint = (point: Partial<Point> | null) => [point?.x, point?.y, point?.thickness].every(Number.isFinite);
+  return Array.isArray(points) && points.length > 0 && points.every(isPoint) && Number.isFinite(width) && typeof erases === "boolean";
 }

@@ -1,11 +1,14 @@
-// One way in at a time. Tabs as the ARIA practices have them: arrows move between them, and one is in the tab order.
+// One way in at a time, named in the address's fragment: a reload stays there, and Back goes to the one before.
+// Tabs as the ARIA practices have them: arrows move between them, and one is in the tab order.
 
 export type View = "draw" | "camera" | "files" | "history";
+
+const FIRST: View = "draw";
 
 export class Tabs {
   /** Called with the view that is shown from now on, and with the one before. */
   changed: (view: View, before: View) => void = () => {};
-  #shown: View = "draw";
+  #shown: View = FIRST;
   readonly #tabs = [...document.querySelectorAll<HTMLButtonElement>("[role=tab]")];
 
   constructor() {
@@ -16,6 +19,12 @@ export class Tabs {
         if (goal !== undefined) this.#go(goal);
       });
     }
+    addEventListener("hashchange", () => this.#turn(this.#named()));
+  }
+
+  /** Shows what the address names. */
+  start(): void {
+    this.#turn(this.#named());
   }
 
   get shown(): View {
@@ -23,6 +32,17 @@ export class Tabs {
   }
 
   show(view: View): void {
+    if (view === this.#shown) return;
+    // Not by the address itself: the browser would scroll.
+    window.history.pushState(null, "", view === FIRST ? location.pathname + location.search : `#${view}`);
+    this.#turn(view);
+  }
+
+  #named(): View {
+    return this.#tabs.map(viewOf).find((view) => location.hash === `#${view}`) ?? FIRST;
+  }
+
+  #turn(view: View): void {
     if (view === this.#shown) return;
     const before = this.#shown;
     this.#shown = view;

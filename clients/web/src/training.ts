@@ -22,19 +22,29 @@ const DATASETS: readonly Dataset[] = [
 /** What stands in a command where the page can't know the dataset. */
 export const UNKNOWN = "DATASET";
 
-const TRAINED_ON = /, trained on (.+?)(?:, with .+)? \(network [^()]+\)\.$/;
+/** Networks that `--network` takes and that can be served; the first is what training takes by itself. */
+const NETWORKS = ["gap", "mixed", "wide", "small", "resnet"];
+
+const TRAINED_ON = /, trained on (.+?)(?:, with .+)? \(network ([^()]+)\)\.$/;
+
+type Described = Pick<Model, "description" | "classNames">;
 
 /**
  * The dataset that a model was trained on, if it says so and has that one's classes. Undefined for every other: a guess
  * would train another model.
  */
-export function datasetOf(model: Pick<Model, "description" | "classNames"> | undefined): string | undefined {
+export function datasetOf(model: Described | undefined): string | undefined {
   const title = TRAINED_ON.exec(model?.description ?? "")?.[1];
   const dataset = DATASETS.find((each) => each.title === title);
   return dataset && dataset.classNames === model?.classNames.join("") ? dataset.name : undefined;
 }
 
-/** What is to be run where the corrections of `model` were unpacked. */
-export function commandFor(model: string, dataset = UNKNOWN): string {
-  return `python -m train --dataset ${dataset} --extra folder:${folderFor(model)}`;
+/**
+ * What is to be run in the project's folder, where the corrections of the model called `name` were unpacked. With make, which
+ * brings what training needs: to serve takes less.
+ */
+export function commandFor(name: string, model?: Described): string {
+  const network = TRAINED_ON.exec(model?.description ?? "")?.[2] ?? "";
+  const flags = NETWORKS.indexOf(network) > 0 ? ` --network ${network}` : ""; // none for the first, and for unknown ones
+  return `make train ARGS="--dataset ${datasetOf(model) ?? UNKNOWN}${flags} --extra folder:${folderFor(name)}"`;
 }

@@ -39,6 +39,7 @@ const en = {
 
   waiting: "The answer comes while you draw.",
   waitingCamera: "Hold a character in the frame.",
+  waitingStill: "The picture is being read.",
   waitingAway: "The answer comes when the server is back.",
   waitingOffline: "The answer comes when the network is back.",
   sure: "{percent} sure.",
@@ -61,6 +62,8 @@ const en = {
   offline: "You are offline. This goes on by itself when the network is back.",
   away: "The server is away. This goes on by itself when it is back.",
   busy: "The server is busy. This goes on by itself.",
+  slow: "No answer yet: the network or the server is slow.",
+  strange: "Something else answers in the server's place. Does this network ask you to sign in? This goes on by itself.",
   refused: "No answer: {reason}",
   reasonEmpty: "the file is empty",
   reasonImage: "not a picture that can be read",
@@ -98,6 +101,8 @@ const en = {
   cameraRefused:
     "No camera without your permission. You can allow it in the address bar; drawing and files work without it.",
   cameraMissing: "There is no camera here. Drawing and files work without it.",
+  cameraInsecure:
+    "Browsers give cameras only to pages over TLS (https://), or to those of this very device. Drawing and files work without it.",
   cameraBusy: "The camera is in use elsewhere. Close what uses it, then try again.",
   cameraEnded: "The camera is gone: unplugged, or switched off. You can start again when it is back.",
 
@@ -110,6 +115,7 @@ const en = {
   removedOne: "1 picture deleted.",
   bringBack: "Bring back",
   historyHint: "This list stays in your browser.",
+  historyUnstored: "This browser keeps nothing for this page: the list is gone when you reload or close it.",
   trainHint: "Unpack the download in the folder of digitserve, and train with it there:",
   trainHints: "Unpack the downloads in the folder of digitserve, and train with each of them there:",
   datasetUnknown: "This page does not know what {model} was trained on: write that dataset instead of {dataset}.",
@@ -160,6 +166,7 @@ const zh: Words = {
 
   waiting: "边写边识别。",
   waitingCamera: "把一个字放进取景框。",
+  waitingStill: "正在识别这张图片。",
   waitingAway: "服务器恢复后会给出结果。",
   waitingOffline: "网络恢复后会给出结果。",
   sure: "把握 {percent}。",
@@ -182,6 +189,8 @@ const zh: Words = {
   offline: "网络已断开，恢复后会自动继续。",
   away: "服务器暂时不在，恢复后会自动继续。",
   busy: "服务器正忙，稍后会自动继续。",
+  slow: "还没有结果：网络或服务器较慢。",
+  strange: "应答的不是服务器。这个网络是否需要先登录？之后会自动继续。",
   refused: "没有结果：{reason}",
   reasonEmpty: "文件是空的",
   reasonImage: "不是能读取的图片",
@@ -217,6 +226,7 @@ const zh: Words = {
   cameraStarting: "浏览器正在询问是否允许使用摄像头。",
   cameraRefused: "没有权限，无法使用摄像头。可在地址栏中允许；手写和图片不受影响。",
   cameraMissing: "没有找到摄像头。手写和图片不受影响。",
+  cameraInsecure: "浏览器只允许通过 TLS（https://）打开的页面或本机页面使用摄像头。手写和图片不受影响。",
   cameraBusy: "摄像头正被其他程序使用。请关闭该程序后再试一次。",
   cameraEnded: "摄像头已断开或关闭。恢复后可以再试一次。",
 
@@ -229,6 +239,7 @@ const zh: Words = {
   removedOne: "已删除 1 张图片。",
   bringBack: "恢复",
   historyHint: "记录只保存在您的浏览器里。",
+  historyUnstored: "浏览器不为本页面保存数据：刷新或关闭后，记录就没有了。",
   trainHint: "把下载的文件解压到 digitserve 的目录里，即可在那里训练：",
   trainHints: "把下载的文件都解压到 digitserve 的目录里，即可在那里分别训练：",
   datasetUnknown: "本页面不知道 {model} 用什么数据集训练：请把 {dataset} 换成它。",

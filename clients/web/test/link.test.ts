@@ -1,7 +1,7 @@
-import { DeadlineExceeded, InvalidImage, Overloaded, Unavailable } from "digitserve";
+import { DeadlineExceeded, Internal, InvalidImage, Overloaded, Unavailable } from "digitserve";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
-import { Link, type LinkState, timeoutFor } from "../src/link.js";
+import { Link, type LinkState, StrangeAnswer, timeoutFor } from "../src/link.js";
 
 const away = () => new Unavailable("UNAVAILABLE", "nobody there");
 
@@ -90,6 +90,70 @@ test("who gives up waits no longer, and the page still learns that the server is
   world.isUp = true;
   await vi.advanceTimersByTimeAsync(1_000);
   expect(states).toEqual(["away", "well"]);
+});
+
+test("who gives up while a repeat is on its way leaves no absence behind", async () => {
+  const { link, states } = setUp();
+  const stop = new AbortController();
+  let calls = 0;
+  const call = () => {
+    calls += 1;
+    if (calls === 1) return Promise.reject(away());
+    return new Promise<never>((_, reject) => stop.signal.addEventListener("abort", () => reject(away())));
+  };
+  const answer = expect(link.persist(call, stop.signal)).rejects.toThrow("enough");
+  await vi.advanceTimersByTimeAsync(300);
+  expect(calls).toBe(2);
+  expect(states).toEqual(["away"]);
+  stop.abort(new Error("enough"));
+  await answer;
+  await vi.advanceTimersByTimeAsync(300);
+  expect(states).toEqual(["away", "well"]);
+});
+
+test("a refusal says that somebody is there, to a call and to a probe", async () => {
+  const { world } = setUp();
+  const broken = new Internal("INTERNAL", "HTTP 500");
+  let refusals = 0;
+  const around = { isOnline: () => true, events: world.events, probe: () => Promise.reject(broken) };
+  const other = new Link(around);
+  const told: LinkState[] = [];
+  other.changed = (state) => told.push(state);
+  const answer = other.persist(() => Promise.reject((refusals += 1) === 1 ? away() : broken));
+  const refused = expect(answer).rejects.toBe(broken);
+  await vi.advanceTimersByTimeAsync(300);
+  await refused;
+  expect(told).toEqual(["away", "well"]);
+});
+
+test("an answer that is long in coming is waited for, and the page says so", async () => {
+  const { link, states } = setUp();
+  const late = () => new Promise<string>((resolve) => setTimeout(resolve, 5_000, "answer"));
+  const answer = link.persist(late);
+  await vi.advanceTimersByTimeAsync(3_900);
+  expect(states).toEqual([]);
+  await vi.advanceTimersByTimeAsync(200);
+  expect(states).toEqual(["slow"]);
+  await vi.advanceTimersByTimeAsync(1_000);
+  await expect(answer).resolves.toBe("answer");
+  expect(states).toEqual(["slow", "well"]);
+  const file = link.persist(late, undefined, true); // of which nobody expects it at once
+  await vi.advanceTimersByTimeAsync(5_000);
+  await file;
+  expect(states).toEqual(["slow", "well"]);
+});
+
+test("something else that answers is told apart, and gone when the server answers again", async () => {
+  const { link, states } = setUp();
+  const cause = new Error("no connection", { cause: new StrangeAnswer("an answer of text/html") });
+  let calls = 0;
+  const answer = link.persist(async () => {
+    if ((calls += 1) === 1) throw new Unavailable("UNAVAILABLE", "nobody", {}, { cause });
+    return "answer";
+  });
+  await vi.advanceTimersByTimeAsync(300);
+  await expect(answer).resolves.toBe("answer");
+  expect(states).toEqual(["strange", "well"]);
 });
 
 test("a device that goes offline says so before anybody asks", () => {

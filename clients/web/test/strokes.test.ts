@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { Drawing, isDot, type Stroke } from "../src/strokes.js";
+import { Drawing, isDot, parseStrokes, type Stroke } from "../src/strokes.js";
 
 const stroke = (x: number): Stroke => ({ points: [{ x, y: 0, thickness: 1 }], width: 20, erases: false });
 const [first, second, third] = [stroke(1), stroke(2), stroke(3)];
@@ -68,3 +68,19 @@ test("a stroke is a dot until it moves", () => {
   expect(isDot(moved, 2)).toBe(true);
   expect(isDot(moved)).toBe(false);
 });
+
+test("what was kept is brought back, and each of its strokes can be undone", () => {
+  const drawing = new Drawing();
+  const kept = parseStrokes(JSON.stringify([first, second]));
+  expect(kept).toEqual([first, second]);
+  drawing.restore(kept);
+  drawing.undo();
+  expect(drawing.strokes).toEqual([first]);
+  drawing.undo();
+  expect(drawing.undo()).toBe(false);
+});
+
+test.each([null, "", "{", "{}", "[null]", '[{"points":[]}]', '[{"points":[{"x":1,"y":2}],"width":3,"erases":false}]'])(
+  "what was kept and makes no sense is nothing: %s",
+  (text) => expect(parseStrokes(text)).toEqual([]),
+);

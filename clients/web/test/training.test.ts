@@ -14,8 +14,11 @@ test.each([
   ["letters", "emnist-letters"],
 ])("the model %s that ships is trained on %s", async (name, dataset) => {
   const file = new URL(`../../../models/${name}/1/model.json`, import.meta.url);
-  const { description, class_names: classNames } = JSON.parse(await readFile(file, "utf8"));
+  const { description, class_names: classNames, training } = JSON.parse(await readFile(file, "utf8"));
   expect(datasetOf({ description, classNames })).toBe(dataset);
+  // As its own recipe does.
+  const networkOf = (command: string) => / --network (\w+) /.exec(command)?.[1];
+  expect(networkOf(commandFor(name, { description, classNames }))).toBe(networkOf(training.command));
 });
 
 test("a model that was trained with corrections is trained on the same dataset again", () => {
@@ -33,7 +36,10 @@ test.each([
   expect(datasetOf({ description, classNames })).toBeUndefined();
 });
 
-test("the command names dataset and folder", () => {
-  expect(commandFor("hanzi", datasetOf(undefined))).toBe("python -m train --dataset DATASET --extra folder:corrections-hanzi");
-  expect(commandFor("letters", "emnist-letters")).toBe("python -m train --dataset emnist-letters --extra folder:corrections-letters");
+test("the command names dataset and folder, and no network that nobody has told of", () => {
+  const plain = 'make train ARGS="--dataset DATASET --extra folder:corrections-hanzi"';
+  expect(commandFor("hanzi")).toBe(plain);
+  expect(commandFor("hanzi", { description: "Trained (network mixed).", classNames: DIGITS })).toBe(plain);
+  const model = { description: trainedOn("MNIST").replace("gap", "mine; reboot"), classNames: DIGITS };
+  expect(commandFor("digits", model)).toBe('make train ARGS="--dataset mnist --extra folder:corrections-digits"');
 });

@@ -152,7 +152,7 @@ def test_a_dataset_that_a_network_cannot_take_is_said_before_any_training(
 ) -> None:
     train, test = (Images(pad(part.images, (6, 6, 6, 6)), part.labels) for part in printed_dataset()[:2])
     large = printed_dataset()._replace(train=train, test=test)
-    monkeypatch.setattr(compare, "load_dataset", lambda name, folder: large)
+    monkeypatch.setattr(compare, "load_dataset", lambda name, folder, limit: large)
     monkeypatch.setattr(compare, "build_model", lambda settings, classes, *_: Recognizer(NETWORKS[settings.network], classes))
     assert main([*short, "--networks", "small", "plain"]) == 1
     assert "network plain was built for images of 28x28" in capsys.readouterr().err

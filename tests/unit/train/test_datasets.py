@@ -179,6 +179,19 @@ def test_an_extra_class_that_the_dataset_lacks_is_named(tmp_path: Path, data_fol
         load_dataset("mnist", data_folder, extra=(f"folder:{tmp_path / 'corrections'}",))
 
 
+def test_a_limit_is_for_the_dataset_and_not_for_what_is_added_to_it(data_folder: Path, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "extra", "123", 2)
+    extra = (f"folder:{tmp_path / 'extra'}",)
+    few, whole = (load_dataset("mnist", data_folder, more, limit=24) for more in ((), extra))
+    assert len(few.train) == 24
+    added = read_folder(tmp_path / "extra").images
+    assert added.images.numel()
+    assert whole.validation is not None
+    assert len(whole.train) + len(whole.validation) == 24 + len(added)
+    trained = {image.tobytes() for image in whole.train.images.numpy()}
+    assert {image.tobytes() for image in added.images.numpy()} <= trained
+
+
 def test_every_extra_is_added(data_folder: Path, tmp_path: Path) -> None:
     first, second = (write_pictures(tmp_path / name, ["1"], 2) for name in "ab")
     for path in (second / "1").iterdir():
