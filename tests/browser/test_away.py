@@ -13,6 +13,7 @@ from tests.browser.answers import clear, read_answer
 from tests.browser.conftest import OpenPage
 from tests.browser.hands import draw_with_mouse, read_hand
 from tests.browser.site import Site
+from tests.browser.states import open_view
 
 CALLS = "**/digitserve.v1.Recognizer/*"
 RECOGNIZE = "**/digitserve.v1.Recognizer/Recognize"
@@ -59,6 +60,14 @@ def test_the_network_goes_and_comes_back(open_page: OpenPage) -> None:
     page.context.set_offline(False)
     expect_state(page, "")
     assert read_answer(page) == "4"
+    page.context.set_offline(True)
+    assert is_seen(page, "#state"), "the sentence is about the answer that is there"
+    assert_help_is_not_covered(page)
+    draw_with_mouse(page, FOUR)
+    expect(page.locator("#draw-answer .sentence")).to_have_text("The answer comes when the network is back.")
+    assert not is_seen(page, "#state")
+    page.context.set_offline(False)
+    expect(page.locator("#draw-answer .sentence")).not_to_have_class("sentence trouble")
 
 
 def test_a_server_that_is_overloaded_is_asked_again(open_page: OpenPage) -> None:
@@ -87,7 +96,12 @@ def test_a_page_that_is_opened_while_the_server_is_away_says_so_and_wakes_up(fra
     draw_with_mouse(page, SEVEN)
     sentence = page.locator("#draw-answer .sentence")
     expect(sentence).to_have_text("The answer comes when the server is back.")
-    assert_help_is_not_covered(page)
+    assert not is_seen(page, "#state"), "it says the same"
+    expect(page.locator("#model option")).to_have_text("Digits")
+    expect(page.locator("#draw-answer .track")).to_have_count(10)
+    open_view(page, "files")
+    assert is_seen(page, "#state")
+    open_view(page, "draw")
     frail_site.restart_server()
     expect_state(page, "")
     assert read_answer(page) == "7"
@@ -177,6 +191,10 @@ def test_another_model_is_not_answered_by_the_one_before(open_page: OpenPage) ->
     with page.expect_event("requestfailed"):
         page.locator("#model").select_option("letters:1")
     expect(page.locator("#draw-answer .glyph")).to_have_text(re.compile("^[A-Z]$"))
+
+
+def is_seen(page: Page, name: str) -> bool:
+    return bool(page.locator(name).evaluate("each => getComputedStyle(each).clipPath === 'none'"))
 
 
 def assert_help_is_not_covered(page: Page) -> None:

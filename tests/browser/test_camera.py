@@ -60,7 +60,7 @@ def test_one_picture_is_kept_and_reading_goes_on(page: Page) -> None:
     page.get_by_role("button", name="Kept in History").click()
     expect(page.locator("#history")).to_be_visible()
     expect(page.locator("#cards > li")).to_have_count(1)
-    expect(page.locator("#cards p")).to_contain_text(kept)
+    expect(page.locator("#cards .label")).to_have_text(kept)
     open_view(page, "camera")
     answers = count_answers(page)
     expect(still).to_have_text("Keep this one")
@@ -77,7 +77,7 @@ def test_a_picture_that_is_kept_is_read_by_the_next_model_too(page: Page) -> Non
     page.locator("#model").select_option("letters:1")
     expect(page.locator("#camera-answer .glyph")).to_have_text(re.compile("^[A-Z]$"))
     kept.click()
-    expect(page.locator("#cards p")).to_contain_text("Letters")
+    expect(page.locator("#cards .quiet")).to_contain_text("Letters")
 
 
 def test_a_picture_that_is_kept_and_not_read_can_be_tried_again(page: Page) -> None:
@@ -104,7 +104,8 @@ def test_no_permission_is_no_disaster(open_page: OpenPage) -> None:
     open_view(page, "camera")
     still = page.locator("#still")
     expect(page.locator("#camera-state")).to_contain_text("No camera without your permission")
-    expect(page.locator("#camera-answer .sentence")).to_be_hidden()
+    for name in (".sentence", ".glyph", ".track"):
+        expect(page.locator(f"#camera-answer {name}").first).to_be_hidden()
     page.context.grant_permissions(["camera"])
     expect(still).to_have_text("Try again")
     still.click()

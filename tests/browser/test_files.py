@@ -45,9 +45,10 @@ def hand_over(page: Page, kind: str, files: list[FilePayload]) -> bool:
 def read_table(page: Page) -> list[tuple[str, str, str]]:
     """(file, answer, note) of each row, once all are read."""
     expect(page.locator("#csv")).to_be_enabled()
-    rows = [row.locator("td").all_inner_texts() for row in page.locator("#rows tr").all()]
-    lines = [[line for line in text.splitlines() if line] for _, text, *_ in rows]
-    return [(name, answer, "\n".join(notes)) for (name, *notes), (_, _, answer, _) in zip(lines, rows, strict=True)]
+    names = page.locator("#rows .name").all_inner_texts()
+    lines = [[line for line in text.splitlines() if line] for text in names]
+    answers = [row.locator(".label").all_inner_texts() for row in page.locator("#rows tr").all()]
+    return [(name, "".join(answer), "\n".join(notes)) for (name, *notes), answer in zip(lines, answers, strict=True)]
 
 
 def noise_file() -> FilePayload:
@@ -120,17 +121,18 @@ def test_a_file_that_can_not_be_read_is_named_among_the_others(page: Page) -> No
     assert (first[:2], third[:2]) == (("1.png", "1"), ("2.png", "2"))
     assert second[:2] == ("notes.png", "")
     assert second[2] == "not a picture that can be read"
-    assert str(page.locator(".note").get_attribute("title")).startswith("not a readable image file: expected one of PNG")
+    page.locator("#rows summary").press("Enter")
+    assert read_table(page)[1][2].startswith("not a picture that can be read\nnot a readable image file: expected one of PNG")
 
 
 def test_why_a_file_was_not_read_is_told_on_a_phone_and_in_chinese(open_page: OpenPage) -> None:
-    """Below its name, in the reader's language and no other."""
+    """Below its name, in the reader's language, in one line; the server's own words can be unfolded."""
     page = open_page(locale="zh-CN", viewport=PHONE).page
     open_view(page, "files")
     page.locator("#chooser").set_input_files([*picture_files("1"), text_file(), empty_file(), huge_file()])
     one, notes, empty, huge = read_table(page)
     assert (one[1], one[2]) == ("1", "")
-    assert (notes[2], empty[2], huge[2]) == ("不是能读取的图片", "文件是空的", "图片的像素太多")
+    assert [each[2] for each in (notes, empty, huge)] == ["不是能读取的图片", "文件是空的", "图片的像素太多"]
     assert page.locator(".scroll").evaluate("table => table.scrollWidth - table.clientWidth") == 0, "its end is not seen"
     heights = [row.bounding_box()["height"] for row in page.locator("thead tr, #rows tr").all()]  # type: ignore[index]
     assert heights[0] < 45, "a heading is broken"
@@ -169,6 +171,21 @@ def test_a_file_that_takes_too_long_says_so_in_its_row(page: Page) -> None:
     assert late[2] == "sending it took too long"
     assert two[1] in "12"
     expect(page.locator("#state")).to_have_text("")
+
+
+def test_in_a_long_list_the_answer_is_beside_its_picture_and_the_progress_in_sight(page: Page) -> None:
+    open_view(page, "files")
+    page.locator("#chooser").set_input_files(picture_files("12") * 6)
+    read_table(page)
+    last = page.locator("#rows tr").last
+    last.scroll_into_view_if_needed()
+    assert page.evaluate("scrollY") > 0
+    for name in ("#progress", "#csv", "#empty"):
+        expect(page.locator(name)).to_be_in_viewport(ratio=1)
+    picture, answer = (last.locator(name).bounding_box() for name in ("img", ".label"))
+    assert picture
+    assert answer
+    assert answer["x"] - picture["x"] - picture["width"] < 40
 
 
 def test_the_same_file_can_be_chosen_again_and_the_list_emptied(page: Page) -> None:
@@ -212,5 +229,5 @@ def test_another_model_reads_the_list_anew(page: Page) -> None:
     open_view(page, "files")
     page.locator("#chooser").set_input_files(picture_files("4"))
     read_table(page)
-    page.locator("#model").select_option(label="Digits, careful")
+    page.locator("#model").select_option(label="Strict digits")
     assert read_table(page) == [("4.png", "4", "")]

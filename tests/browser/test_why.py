@@ -63,4 +63,4 @@ def test_a_map_larger_than_the_pad_ends_softly_and_bars_share_their_decimals(pag
     assert inside > 60
     numbers = page.locator("#draw-answer .number").all_inner_texts()
     assert "" in numbers
-    assert all(number.removesuffix("\u00a0%")[-2] == "." for number in numbers if number)
+    assert all(number.removesuffix("%")[-2] == "." for number in numbers if number)

@@ -4,6 +4,7 @@ import { make, setText } from "./dom.js";
 import { tenths } from "./language.js";
 
 const TWO_COLUMNS_FROM = 16;
+const USUAL_ROWS = 10;
 const LEAST_SHOWN = 0.0005; // less would read as nothing, and ten nothings hide what there is
 
 interface Bar {
@@ -16,9 +17,16 @@ export class Bars {
   readonly list = make("ol", "bars");
   readonly #bars = new Map<string, Bar>();
 
+  /** Until the classes are known, rails hold their places. */
+  constructor() {
+    this.list.append(...Array.from({ length: USUAL_ROWS }, () => make("li", "", make("span"), make("span", "track"))));
+    this.list.ariaHidden = "true";
+  }
+
   /** Other classes: another model. */
   setClasses(names: readonly string[]): void {
     this.#bars.clear();
+    this.list.ariaHidden = null;
     this.list.classList.toggle("double", names.length >= TWO_COLUMNS_FROM);
     // Numbered down the columns, not across.
     this.list.style.setProperty("--rows", String(Math.ceil(names.length / (names.length >= TWO_COLUMNS_FROM ? 2 : 1))));

@@ -120,8 +120,7 @@ export class DrawView {
   }
 
   #ask(): void {
-    this.#place.ariaBusy = "true";
-    this.#panel.forgive();
+    this.#panel.wait();
     this.#asker.ask(() => this.#pad.picture());
   }
 

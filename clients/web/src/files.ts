@@ -140,7 +140,7 @@ function entryOf(file: File): Entry {
   image.addEventListener("load", () => URL.revokeObjectURL(image.src));
   image.addEventListener("error", () => (image.hidden = true)); // its row says why
   void shown(file).then((picture) => (image.src = URL.createObjectURL(picture)));
-  const row = make("tr", "", make("td", "", image), make("td", "name"), make("td", "label"), make("td", "number"));
+  const row = make("tr", "", make("td", "", image), make("td", "reading"), make("td", "name"));
   fillName(row, file);
   return { file, row };
 }
@@ -151,13 +151,11 @@ function isDone({ recognition, failure }: Entry): boolean {
 
 function fillRow(entry: Entry): void {
   const { row, file, recognition, failure } = entry;
-  const [, name, label, probability] = [...row.cells];
   const character = recognition?.characters[0];
-  label!.textContent = character?.label ?? "";
-  probability!.textContent = character?.label ? percent(character.probability) : "";
-  // Where there is no answer, its place is the reason's.
-  label!.hidden = probability!.hidden = failure !== undefined;
-  name!.colSpan = failure === undefined ? 1 : 3;
+  const reading = character?.label
+    ? [make("b", "label", character.label), make("span", "share", percent(character.probability))]
+    : [make("span", "quiet", "–")];
+  row.cells[1]!.replaceChildren(...(recognition || failure !== undefined ? reading : []));
   fillName(row, file, ...notesOf(entry));
 }
 
@@ -165,15 +163,15 @@ function fillRow(entry: Entry): void {
 function fillName({ cells }: HTMLTableRowElement, file: File, ...notes: HTMLElement[]): void {
   const name = make("p", "title", file.name || say("pasted"));
   name.title = file.name; // which may be too long for its place
-  cells[1]!.replaceChildren(name, ...notes);
+  cells[2]!.replaceChildren(name, ...notes);
 }
 
 function notesOf({ recognition, failure }: Entry): HTMLElement[] {
   const character = recognition?.characters[0];
   if (failure !== undefined) {
-    const note = make("p", "note", say(reasonOf(failure)));
-    note.title = detailOf(failure); // in the server's words, for whoever wants them
-    return [note];
+    const detail = make("p", "", detailOf(failure));
+    detail.lang = "en"; // the server speaks no other language
+    return [make("details", "note", make("summary", "", say(reasonOf(failure))), detail)];
   }
   if (character && !character.label) return [make("p", "note", say("noteBlank"))];
   if (!character?.unsure) return [];

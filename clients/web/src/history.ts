@@ -127,7 +127,7 @@ export class HistoryView {
     remove.dataset.id = String(id);
     remove.addEventListener("click", () => this.#remove([record]));
     const right = make("label", "", make("span", "quiet", say("rightLabel")), this.#chooser(record));
-    return make("li", record.right ? "card corrected" : "card", image, make("p", "", text), right, remove);
+    return make("li", record.right ? "card corrected" : "card", image, readingOf(record), right, remove);
   }
 
   #chooser({ id, model, label, right = "" }: PictureRecord): HTMLSelectElement {
@@ -146,6 +146,15 @@ export class HistoryView {
     }
     this.#commands.element.scrollIntoView({ block: "nearest" }); // what to do with it
   }
+}
+
+/** What was read, how surely, and by whom: in that order of size. The picture's own text says the same aloud. */
+function readingOf({ label, probability, unsure, model }: PictureRecord): HTMLElement {
+  const share = make("span", "share", percent(probability));
+  const first = make("p", "", make("b", "label", label), share, ...(unsure ? [make("span", "share", say("notSure"))] : []));
+  const reading = make("div", "reading", first, make("p", "quiet", titleOf(model)));
+  reading.ariaHidden = "true";
+  return reading;
 }
 
 /** Where the focus is in the list, as a selector: the cards are made anew, and it stays there. */

@@ -1,105 +1,85 @@
-// Strokes on a canvas: curves through the middles between the points, so that no corner shows where the pen was
-// sampled.
+// Strokes on a canvas. The one under way is laid anew over those that are done, where it has changed and nowhere else.
 
-import { isDot, PAD_UNITS, type Point, type Stroke } from "./strokes.js";
+import { type Area, areaOf, outline } from "./outline.js";
+import { PAD_UNITS, type Stroke } from "./strokes.js";
+
+const WHOLE: Area = { left: 0, top: 0, right: PAD_UNITS, bottom: PAD_UNITS };
+const EDGE_PIXELS = 1; // the shade beside a line
+const MOST_POINTS = 128; // of a stroke under way: more would take longer with every move of a long scribble
 
 export class Ink {
   colour = "#000";
   readonly #context: CanvasRenderingContext2D;
+  readonly #done: CanvasRenderingContext2D;
   readonly #paper: string | undefined;
+  /** So many points of the stroke under way are among what is done. */
+  #settled = 0;
 
-  /** `paper` is what the eraser leaves; nothing at all if it is undefined. */
-  constructor(context: CanvasRenderingContext2D, paper?: string) {
+  /** `done` belongs to a canvas of its own. `paper` is what the eraser leaves; nothing at all if it is undefined. */
+  constructor(context: CanvasRenderingContext2D, done: CanvasRenderingContext2D, paper?: string) {
     this.#context = context;
+    this.#done = done;
     this.#paper = paper;
   }
 
-  /** Everything anew. */
-  redraw(strokes: readonly Stroke[]): void {
-    const context = this.#context;
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    context.clearRect(0, 0, context.canvas.width, context.canvas.height);
+  /** Everything anew; `current` is the one of the strokes that may still grow. */
+  redraw(strokes: readonly Stroke[], current?: Stroke): void {
+    const { width, height } = this.#context.canvas;
+    this.#settled = 0;
+    Object.assign(this.#done.canvas, { width, height }); // clears it, too
     if (this.#paper) {
-      context.fillStyle = this.#paper;
-      context.fillRect(0, 0, context.canvas.width, context.canvas.height);
+      this.#done.fillStyle = this.#paper;
+      this.#done.fillRect(0, 0, width, height);
     }
-    for (const stroke of strokes) this.draw(stroke);
+    for (const stroke of strokes) if (stroke !== current) this.#fill(this.#done, stroke, WHOLE);
+    this.#restore(0, 0, width, height);
+    if (current) this.extend(current);
   }
 
-  /** A stroke from its point number `from` on: what was drawn before stays as it is. */
-  draw(stroke: Stroke, from = 0): void {
-    this.#prepare(stroke);
-    const { points, width } = stroke;
-    // A line that goes nowhere is none at all: a tap is a dot, and stays one while the pen does not move.
-    if (from === 0 && isDot(stroke)) this.#dot(points[0]!, width);
-    for (let i = Math.max(1, from); i < points.length; i += 1) {
-      this.#curve(points[i - 2] ?? points[i - 1]!, points[i - 1]!, points[i]!, width);
-    }
-    // The curve ends in the middle; the pen is further on already.
-    const last = points.at(-1);
-    const before = points.at(-2);
-    if (last && before) this.#line(last, middle(before, last), width);
-  }
-
-  #prepare({ erases }: Stroke): void {
+  /** The stroke under way, which has grown from its point number `from` on. */
+  extend(stroke: Stroke, from = 0): void {
+    if (from === 0) this.#settled = 0;
+    if (from - this.#settled > MOST_POINTS) this.#settle(stroke, from - 2);
+    const scale = this.#scale;
+    // The curve to a new point begins before the last two.
+    const { left, top, right, bottom } = areaOf(stroke, from - 2);
+    const [x, y] = [Math.floor(left * scale) - EDGE_PIXELS, Math.floor(top * scale) - EDGE_PIXELS];
+    const [endX, endY] = [Math.ceil(right * scale) + EDGE_PIXELS, Math.ceil(bottom * scale) + EDGE_PIXELS];
     const context = this.#context;
-    const scale = context.canvas.width / PAD_UNITS;
-    context.setTransform(scale, 0, 0, scale, 0, 0);
-    context.lineCap = "round";
-    context.lineJoin = "round";
-    context.globalCompositeOperation = erases && !this.#paper ? "destination-out" : "source-over";
-    context.strokeStyle = context.fillStyle = erases ? (this.#paper ?? "#000") : this.colour;
-  }
-
-  #curve(before: Point, corner: Point, after: Point, width: number): void {
-    const start = middle(before, corner);
-    const end = middle(corner, after);
-    if (start.thickness !== end.thickness) return this.#taper(start, corner, end, width);
-    this.#stroke(corner.thickness * width, (context) => {
-      context.moveTo(start.x, start.y);
-      context.quadraticCurveTo(corner.x, corner.y, end.x, end.y);
-    });
-  }
-
-  /** A canvas has no lines that grow: short ones, each a little thicker, look like one. */
-  #taper(start: Point, corner: Point, end: Point, width: number): void {
-    const pieces = Math.ceil(Math.abs(end.thickness - start.thickness) * width) + 2;
-    let before = start;
-    for (let i = 1; i <= pieces; i += 1) {
-      const share = i / pieces;
-      const point = between(between(start, corner, share), between(corner, end, share), share);
-      this.#line(before, point, width);
-      before = point;
-    }
-  }
-
-  #line(start: Point, end: Point, width: number): void {
-    this.#stroke(end.thickness * width, (context) => {
-      context.moveTo(start.x, start.y);
-      context.lineTo(end.x, end.y);
-    });
-  }
-
-  #dot({ x, y, thickness }: Point, width: number): void {
-    this.#context.beginPath();
-    this.#context.arc(x, y, (thickness * width) / 2, 0, 2 * Math.PI);
-    this.#context.fill();
-  }
-
-  #stroke(width: number, path: (context: CanvasRenderingContext2D) => void): void {
-    const context = this.#context;
-    context.lineWidth = width;
+    context.save();
     context.beginPath();
-    path(context);
-    context.stroke();
+    context.rect(x, y, endX - x, endY - y);
+    context.clip();
+    this.#restore(x, y, endX - x, endY - y);
+    this.#fill(context, stroke, { left: x / scale, top: y / scale, right: endX / scale, bottom: endY / scale });
+    context.restore();
   }
-}
 
-function middle(a: Point, b: Point): Point {
-  return between(a, b, 0.5);
-}
+  /** What no further point can change any more. */
+  #settle(stroke: Stroke, to: number): void {
+    this.#fill(this.#done, stroke, WHOLE, to);
+    this.#settled = to;
+  }
 
-function between(a: Point, b: Point, share: number): Point {
-  const mix = (from: number, to: number) => from + (to - from) * share;
-  return { x: mix(a.x, b.x), y: mix(a.y, b.y), thickness: mix(a.thickness, b.thickness) };
+  get #scale(): number {
+    return this.#context.canvas.width / PAD_UNITS;
+  }
+
+  /** What is done, in these pixels, and nothing else. */
+  #restore(x: number, y: number, width: number, height: number): void {
+    this.#context.clearRect(x, y, width, height);
+    this.#context.drawImage(this.#done.canvas, x, y, width, height, x, y, width, height);
+  }
+
+  #fill(context: CanvasRenderingContext2D, stroke: Stroke, area: Area, to?: number): void {
+    const { erases } = stroke;
+    context.save();
+    context.scale(this.#scale, this.#scale);
+    context.globalCompositeOperation = erases && !this.#paper ? "destination-out" : "source-over";
+    context.fillStyle = erases ? (this.#paper ?? "#000") : this.colour;
+    context.beginPath();
+    outline(context, stroke, area, this.#settled, to);
+    context.fill();
+    context.restore();
+  }
 }

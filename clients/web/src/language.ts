@@ -15,13 +15,13 @@ export function say(key: WordKey, values: Readonly<Record<string, string | numbe
 
 export function percent(share: number): string {
   // Never a full hundred: no network is that sure.
-  return `${share >= 0.995 ? Math.min(99.9, Math.floor(share * 1000) / 10) : Math.round(share * 100)}\u00a0%`;
+  return `${share >= 0.995 ? Math.min(99.9, Math.floor(share * 1000) / 10) : Math.round(share * 100)}%`;
 }
 
 /** With one decimal and two places before it: numbers that stand one below the other. Near a hundred as `percent` says it. */
 export function tenths(share: number): string {
   const number = share >= 0.995 ? Math.min(99.9, Math.floor(share * 1000) / 10) : share * 100;
-  return `${number.toFixed(1).padStart(4, "\u2007")}\u00a0%`;
+  return `${number.toFixed(1).padStart(4, "\u2007")}%`;
 }
 
 /** Calls now, and again whenever the language changes. */

@@ -15,6 +15,8 @@ const TITLES: ReadonlyMap<string, WordKey> = new Map([
   ["letters", "modelLetters"],
 ]);
 
+const USUAL = "digits";
+
 export class Models {
   /** Called with the model that answers from now on. */
   chosen: (model: Model) => void = () => {};
@@ -43,8 +45,8 @@ export class Models {
   /** What is served now. The choice stays if it is still there. */
   set(models: readonly Model[]): void {
     const before = this.current;
-    const wanted = this.#select.value || remembered("model") || "digits";
-    this.#models = [...models].sort((a, b) => Number(b.name === "digits") - Number(a.name === "digits"));
+    const wanted = this.#select.value || remembered("model") || USUAL;
+    this.#models = [...models].sort((a, b) => Number(b.name === USUAL) - Number(a.name === USUAL));
     this.#select.replaceChildren(...this.#models.map((model) => new Option("", nameOf(model))));
     const found =
       this.#models.find((model) => nameOf(model) === wanted) ??
@@ -59,6 +61,7 @@ export class Models {
 
   /** In the reader's language. What the server calls them stays to be found: it is what programs ask for. */
   #show(): void {
+    if (!this.#models.length) return this.#showWanted();
     for (const [i, model] of this.#models.entries()) {
       const option = this.#select.options[i]!;
       option.text = this.#titleOf(model);
@@ -66,6 +69,12 @@ export class Models {
     }
     this.#select.title = this.#select.value;
     this.#select.setAttribute("aria-description", this.#select.value);
+  }
+
+  /** Before the server has been heard. */
+  #showWanted(): void {
+    const name = (remembered("model") ?? USUAL).split(":")[0]!;
+    this.#select.replaceChildren(new Option(titleOf(name), ""));
   }
 
   /** The version only where there are several. */

@@ -2,7 +2,7 @@
 
 import { Ink } from "./ink.js";
 import { hasInk } from "./sketch.js";
-import { Drawing, isDot, PAD_UNITS, type Point, type Stroke } from "./strokes.js";
+import { Drawing, PAD_UNITS, type Point, type Stroke } from "./strokes.js";
 
 /**
  * The side of the picture that is read and kept, in pixels. The network sees 28: what is drawn over a quarter of the pad
@@ -15,6 +15,7 @@ export const PICTURE_SIDE = 128;
 const MOVES = "onpointerrawupdate" in globalThis ? "pointerrawupdate" : "pointermove";
 const PEN_ERASER_BUTTON = 32;
 const ERASER_FACTOR = 2;
+const READ = { willReadFrequently: true };
 
 /** Draws what pointers and keys say, and tells of every change. */
 export class Pad {
@@ -33,11 +34,10 @@ export class Pad {
 
   constructor(canvas: HTMLCanvasElement) {
     this.canvas = canvas;
-    this.#screen = new Ink(contextOf(canvas));
-    const small = document.createElement("canvas");
-    small.width = small.height = PICTURE_SIDE;
-    this.#small = contextOf(small, { willReadFrequently: true });
-    this.#picture = new Ink(this.#small, "#fff");
+    this.#screen = new Ink(contextOf(canvas), newContext());
+    this.#small = newContext(READ);
+    this.#small.canvas.width = this.#small.canvas.height = PICTURE_SIDE;
+    this.#picture = new Ink(this.#small, newContext(READ), "#fff");
     this.#picture.redraw([]);
     this.#listen();
     new ResizeObserver(() => this.redraw()).observe(canvas);
@@ -62,8 +62,7 @@ export class Pad {
     const side = Math.round(this.canvas.clientWidth * devicePixelRatio);
     if (side && side !== this.canvas.width) this.canvas.width = this.canvas.height = side;
     this.#screen.colour = getComputedStyle(this.canvas).color;
-    this.#screen.redraw(this.drawing.strokes);
-    this.#picture.redraw(this.drawing.strokes);
+    for (const ink of [this.#screen, this.#picture]) ink.redraw(this.drawing.strokes, this.#stroke);
   }
 
   /** Puts the pen down, or the eraser if there is anything to erase. */
@@ -121,10 +120,7 @@ export class Pad {
   }
 
   #show(from: number): void {
-    const stroke = this.#stroke!;
-    // A line on top of the dot that it began as would be darker there than the same line drawn at once.
-    if (from > 0 && isDot(stroke, from)) this.redraw();
-    else for (const ink of [this.#screen, this.#picture]) ink.draw(stroke, from);
+    for (const ink of [this.#screen, this.#picture]) ink.extend(this.#stroke!, from);
     this.#change();
   }
 
@@ -179,6 +175,11 @@ export class Pad {
     const thickness = pointerType === "pen" && pressure > 0 ? 0.5 + pressure : 1;
     return { x: (clientX - left) * scale, y: (clientY - top) * scale, thickness };
   }
+}
+
+/** Of a canvas that nobody sees. */
+function newContext(settings?: CanvasRenderingContext2DSettings): CanvasRenderingContext2D {
+  return contextOf(document.createElement("canvas"), settings);
 }
 
 export function contextOf(canvas: HTMLCanvasElement, settings?: CanvasRenderingContext2DSettings) {

@@ -17,9 +17,13 @@ export interface Answer {
 /** From here on an answer is called sure. Below, it is only the likeliest: letters and digits look alike at times. */
 const SURE_FROM = 0.8;
 
+/** What is said while there is no answer and nothing is wrong. */
+const CALM = new Set<WordKey>(["waiting", "waitingCamera", "waitingStill"]);
+
 export class Panel {
   /** The row with the character and the sentence. */
   readonly verdict: HTMLElement;
+  readonly #place: HTMLElement;
   #waitingKey: WordKey;
   readonly #glyph = make("p", "glyph");
   readonly #runner = make("p", "runner"); // what else it may be, beside it
@@ -30,6 +34,7 @@ export class Panel {
   #shown: Answer | Failure | undefined;
 
   constructor(place: HTMLElement, waitingKey: WordKey) {
+    this.#place = place;
     this.#waitingKey = waitingKey;
     this.#runner.ariaHidden = "true"; // the sentence says it
     this.verdict = make("div", "verdict", make("div", "glyphs", this.#glyph, this.#runner), this.#sentence, this.#again);
@@ -42,6 +47,13 @@ export class Panel {
   setWaiting(key: WordKey): void {
     this.#waitingKey = key;
     this.show(this.#shown);
+  }
+
+  /** An answer is to come: a failure of before is over, an answer stays until the next. */
+  wait(): void {
+    this.#place.ariaBusy = "true";
+    this.forgive();
+    if (this.#isInTrouble) this.show(this.#shown);
   }
 
   setModel(model: Model): void {
@@ -59,13 +71,14 @@ export class Panel {
     setText(this.#glyph, character?.label ?? "");
     this.#glyph.classList.toggle("unsure", character?.unsure ?? false);
     setText(this.#runner, (character?.unsure && runnerUp(character)?.label) || "");
+    this.#sentence.classList.toggle("trouble", this.#isInTrouble);
     setText(this.#sentence, this.#sentenceFor(character));
     setText(this.#times, answer ? timesOf(answer) : "");
     const bars = new Map(character?.alternatives.map(({ label, probability }) => [label, probability]));
     this.#bars.show(bars, character?.label);
   }
 
-  /** Another question is asked: a failure of before is over, an answer stays until the next. */
+  /** A failure of before is over. */
   forgive(): void {
     if (this.#shown && "failure" in this.#shown) this.show(undefined);
   }
@@ -83,7 +96,13 @@ export class Panel {
     setText(this.#again, say("again"));
   }
 
+  /** Whether there is an answer to wait for, and nobody to give it. */
+  get #isInTrouble(): boolean {
+    return !CALM.has(this.#waitingKey) && (!this.#shown || this.#place.ariaBusy === "true");
+  }
+
   #sentenceFor(character: Character | undefined): string {
+    if (this.#isInTrouble) return say(this.#waitingKey);
     if (character) return sentence(character);
     if (this.#shown && "failure" in this.#shown) return this.#shown.failure;
     return say(this.#waitingKey);

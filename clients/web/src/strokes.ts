@@ -16,12 +16,6 @@ export interface Stroke {
   readonly erases: boolean;
 }
 
-/** Whether the first `count` points of a stroke are one and the same. */
-export function isDot({ points }: Stroke, count = points.length): boolean {
-  const first = points[0];
-  return first !== undefined && !points.some(({ x, y }, i) => i < count && (x !== first.x || y !== first.y));
-}
-
 type Strokes = readonly Stroke[];
 
 /** The strokes so far. Every change can be undone, clearing too. */

@@ -5,7 +5,7 @@ const en = {
   languageLabel: "中文，用中文显示",
   model: "Model",
   modelDigits: "Digits",
-  modelDigitsLarge: "Digits, careful",
+  modelDigitsLarge: "Strict digits",
   modelHanzi: "Chinese numerals",
   modelLetters: "Letters",
   modelVersion: "{model}, version {version}",
@@ -81,7 +81,6 @@ const en = {
   picture: "Picture",
   file: "File",
   answer: "Answer",
-  probability: "Probability",
   noteUnsure: "not sure, perhaps {other}",
   noteBlank: "no character",
   progress: "{done} of {all} read",
@@ -107,7 +106,7 @@ const en = {
   cameraEnded: "The camera is gone: unplugged, or switched off. You can start again when it is back.",
 
   corrected: "{count} corrected",
-  zip: "Download the corrections",
+  zip: "Download corrections",
   forget: "Forget all",
   nothing: "Nothing yet. What you draw appears here.",
   remove: "Delete this picture",
@@ -123,6 +122,7 @@ const en = {
   copied: "Copied",
   card: "{label}, {percent}, {model}",
   cardUnsure: "{label}, not sure, {percent}, {model}",
+  notSure: "not sure",
   rightLabel: "Should be",
 };
 
@@ -134,7 +134,7 @@ const zh: Words = {
   languageLabel: "EN, show in English",
   model: "模型",
   modelDigits: "数字",
-  modelDigitsLarge: "数字（细致）",
+  modelDigitsLarge: "数字·从严",
   modelHanzi: "中文数字",
   modelLetters: "字母",
   modelVersion: "{model}，版本 {version}",
@@ -208,7 +208,6 @@ const zh: Words = {
   picture: "图片",
   file: "文件",
   answer: "结果",
-  probability: "概率",
   noteUnsure: "不太确定，也可能是 {other}",
   noteBlank: "没有字",
   progress: "已识别 {done} / {all}",
@@ -247,6 +246,7 @@ const zh: Words = {
   copied: "已复制",
   card: "{label}，{percent}，{model}",
   cardUnsure: "{label}，不太确定，{percent}，{model}",
+  notSure: "不太确定",
   rightLabel: "应该是",
 };
 

@@ -14,10 +14,10 @@ function character(probability: number, unsure: boolean, other?: number): Charac
 }
 
 test.each([
-  [character(0.999, false, 0.001), "99.9\u00a0% sure.", "3, 99.9\u00a0%"],
-  [character(0.49, false, 0.13), "Most likely 3\u00a0(49\u00a0%),\nthen 2\u00a0(13\u00a0%)."],
-  [character(0.31, true, 0.29), "Not sure.\nPerhaps 3\u00a0(31\u00a0%), or 2\u00a0(29\u00a0%)."],
-  [character(0.31, true), "Not sure.\nPerhaps 3\u00a0(31\u00a0%)."],
+  [character(0.999, false, 0.001), "99.9% sure.", "3, 99.9%"],
+  [character(0.49, false, 0.13), "Most likely 3\u00a0(49%),\nthen 2\u00a0(13%)."],
+  [character(0.31, true, 0.29), "Not sure.\nPerhaps 3\u00a0(31%), or 2\u00a0(29%)."],
+  [character(0.31, true), "Not sure.\nPerhaps 3\u00a0(31%)."],
 ])("how sure it is, in words: %#", (given, sentence, spoken = sentence) => {
   expect(panel.sentence(given)).toBe(sentence);
   expect(panel.spoken(given)).toBe(spoken);

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { Drawing, isDot, parseStrokes, type Stroke } from "../src/strokes.js";
+import { Drawing, parseStrokes, type Stroke } from "../src/strokes.js";
 
 const stroke = (x: number): Stroke => ({ points: [{ x, y: 0, thickness: 1 }], width: 20, erases: false });
 const [first, second, third] = [stroke(1), stroke(2), stroke(3)];
@@ -59,14 +59,6 @@ test("a stroke that is withdrawn leaves no trace", () => {
   expect(drawing.canRedo).toBe(false);
   drawing.undo();
   expect(drawing.canUndo).toBe(false);
-});
-
-test("a stroke is a dot until it moves", () => {
-  const points = [1, 1, 2].map((x) => ({ x, y: 3, thickness: 1 }));
-  const moved: Stroke = { points, width: 20, erases: false };
-  expect(isDot(first)).toBe(true);
-  expect(isDot(moved, 2)).toBe(true);
-  expect(isDot(moved)).toBe(false);
 });
 
 test("what was kept is brought back, and each of its strokes can be undone", () => {
