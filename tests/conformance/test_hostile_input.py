@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import statistics
 import time
 from collections import Counter
 from typing import Any
@@ -77,7 +78,10 @@ def test_hostile_input(start_server: StartServer, whole: bool, proof: Proof, mni
         attacker.attack(call, chance)
 
     send()
-    growth_bytes = max(attacker.sizes_bytes) - attacker.sizes_bytes[len(attacker.sizes_bytes) // 4]
+    quarter = len(attacker.sizes_bytes) // 4
+    # Medians: a picture of the largest size allowed takes its 16 MiB for a moment, and that is fair.
+    early, late = attacker.sizes_bytes[quarter : 2 * quarter], attacker.sizes_bytes[-quarter:]
+    growth_bytes = statistics.median(late) - statistics.median(early)
     answer = server.stub().RecognizeBatch(pb.RecognizeBatchRequest(images=mnist_test.images[:256].tobytes()), timeout=60)
     assert list(answer.classes) == reference.probabilities[:256].argmax(axis=1).tolist()
     assert growth_bytes < GROWTH_BYTES
@@ -85,5 +89,5 @@ def test_hostile_input(start_server: StartServer, whole: bool, proof: Proof, mni
     ends = ", ".join(f"{count:,} {code}" for code, count in attacker.ends.most_common())
     proof(
         f"{attacker.ends.total():,} hostile messages: no crash, no hang, no error of ours, memory flat",
-        f"{ends}; {growth_bytes / 2**20:+.1f} MiB over the last three quarters of {time.monotonic() - started_s:.0f} s",
+        f"{ends}; {growth_bytes / 2**20:+.1f} MiB from the second to the last quarter of {time.monotonic() - started_s:.0f} s",
     )

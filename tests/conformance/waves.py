@@ -15,7 +15,7 @@ from tests.e2e.metrics import read_metrics, total
 from tests.mnist import Digits
 from tests.server_process import ServerProcess
 
-WAVE = 300
+WAVE = 100
 HELD_MS = 1000  # how long the server holds a request back for company: the caller is gone by then
 FLAGS = ("--max-queue-delay-ms", str(HELD_MS), "--max-batch-size", "4096", "--metrics-port", "0")
 
