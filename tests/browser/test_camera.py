@@ -77,7 +77,7 @@ def test_a_picture_that_is_kept_is_read_by_the_next_model_too(page: Page) -> Non
     page.locator("#model").select_option("letters:1")
     expect(page.locator("#camera-answer .glyph")).to_have_text(re.compile("^[A-Z]$"))
     kept.click()
-    expect(page.locator("#cards .quiet")).to_contain_text("Letters")
+    expect(page.locator("#cards p.quiet")).to_contain_text("Letters")
 
 
 def test_a_picture_that_is_kept_and_not_read_can_be_tried_again(page: Page) -> None:
