@@ -219,7 +219,7 @@ def _freeze_heap() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 5, 50)
+    gc.set_threshold(20_000, 50, 100)
 
 
 async def drain(app: App, settings: Settings) -> None:

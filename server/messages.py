@@ -21,17 +21,17 @@ class Malformed:
         InvalidRequest: on every field.
     """
 
-    __slots__ = ("_kind",)
+    __slots__ = ("_refusal",)
 
-    def __init__(self, kind: str) -> None:
-        self._kind = kind
+    def __init__(self, refusal: InvalidRequest) -> None:
+        self._refusal = refusal
 
     def __getattr__(self, field: str) -> NoReturn:
-        raise InvalidRequest(f"the message can't be parsed as {self._kind}")
+        raise self._refusal
 
 
 class Registrar:
-    """Takes services for a gRPC server, in place of it: what their messages are parsed with never fails."""
+    """Takes services for a gRPC server, in place of it, and replaces what parses their messages."""
 
     def __init__(self, server: Any) -> None:
         self._server = server
@@ -41,20 +41,32 @@ class Registrar:
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """As grpc.aio.Server does it."""
-        patient = {
-            name: handler._replace(request_deserializer=_tolerate(handler.request_deserializer))
-            for name, handler in handlers.items()
-        }
-        self._server.add_registered_method_handlers(service, patient)
+        parsing = {name: _choose_parser(handler) for name, handler in handlers.items()}
+        ours = {name: handler._replace(request_deserializer=parsing[name]) for name, handler in handlers.items()}
+        self._server.add_registered_method_handlers(service, ours)
 
 
-def _tolerate(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    kind = parse.__self__.DESCRIPTOR.full_name  # type: ignore[attr-defined]  # a class method of the message
+def _choose_parser(handler: Any) -> Callable[[bytes], Any]:
+    """A stream's reader raises what its parser raises, in our own code. A lone message is parsed before ours is called."""
+    parse, parser = handler.request_deserializer, _refuse if handler.request_streaming else _tolerate
+    return parser(parse, f"the message can't be parsed as {parse.__self__.DESCRIPTOR.full_name}")
 
+
+def _refuse(parse: Callable[[bytes], Any], reason: str) -> Callable[[bytes], Any]:
     def read(message: bytes) -> Any:
         try:
             return parse(message)
         except DecodeError:
-            return Malformed(kind)
+            raise InvalidRequest(reason) from None
+
+    return read
+
+
+def _tolerate(parse: Callable[[bytes], Any], reason: str) -> Callable[[bytes], Any]:
+    def read(message: bytes) -> Any:
+        try:
+            return parse(message)
+        except DecodeError:
+            return Malformed(InvalidRequest(reason))
 
     return read

@@ -52,15 +52,11 @@ def answers_errors_of_stream(method: Callable[[Any, Any, Any], Any]) -> StreamMe
 
     @functools.wraps(method)
     async def answer(self: Any, requests: Any, context: Any) -> AsyncIterator[Any]:
-        answers = method(self, requests, context)
         try:
-            async with aclosing(answers):
+            async with aclosing(method(self, requests, context)) as answers:
                 async for item in answers:
                     yield item
         except Exception as error:
-            # gRPC keeps abort()'s exception, and by it this frame, in a circle; what a circle with a generator in it holds
-            # outlives the first garbage collections, and at a thousand such calls a second that is much.
-            del requests, answers
             await abort(context, error)
 
     return answer
@@ -70,7 +66,6 @@ async def abort(context: Any, error: Exception) -> NoReturn:
     """Ends the call with the error's status, and tells its request id in the trailing metadata."""
     request_id = read_request_id(context)
     known = to_known(error, request_id)
-    error.__traceback__ = None  # it holds the frames of the whole call, and gRPC holds the error
     metadata = (*_trailing_metadata(known), (REQUEST_ID_KEY, request_id))
     try:
         await context.abort(grpc.StatusCode[known.code], known.message, metadata)

@@ -13,23 +13,32 @@ from server.errors import InvalidRequest
 from server.messages import Malformed, Registrar
 
 
-def register(message: Any) -> Any:
+def register(message: Any, make_handler: Any = grpc.unary_unary_rpc_method_handler) -> Any:
     """The deserializer that a server gets to see for an RPC that takes `message`."""
     taken: dict[str, Any] = {}
     server = SimpleNamespace(add_registered_method_handlers=lambda service, handlers: taken.update(handlers))
-    handler = grpc.unary_unary_rpc_method_handler(print, request_deserializer=message.FromString)
+    handler = make_handler(print, request_deserializer=message.FromString)
     Registrar(server).add_registered_method_handlers("Recognizer", {"Recognize": handler})
-    assert taken["Recognize"].unary_unary is print
+    assert print in taken["Recognize"]
     return taken["Recognize"].request_deserializer
 
 
-def test_a_good_message_is_parsed() -> None:
+@pytest.mark.parametrize("make_handler", [grpc.unary_unary_rpc_method_handler, grpc.stream_stream_rpc_method_handler])
+def test_a_good_message_is_parsed(make_handler: Any) -> None:
     sent = pb.RecognizeRequest(model="digits")
-    assert register(pb.RecognizeRequest)(sent.SerializeToString()) == sent
+    assert register(pb.RecognizeRequest, make_handler)(sent.SerializeToString()) == sent
+
+
+REASON = r"can't be parsed as digitserve\.v1\.RecognizeRequest"
 
 
 def test_a_bad_one_is_refused_when_it_is_read() -> None:
     message = register(pb.RecognizeRequest)(b"\xff" * 20)
     assert isinstance(message, Malformed)
-    with pytest.raises(InvalidRequest, match=r"can't be parsed as digitserve\.v1\.RecognizeRequest"):
+    with pytest.raises(InvalidRequest, match=REASON):
         message.model  # noqa: B018
+
+
+def test_in_a_stream_it_is_refused_by_its_reader() -> None:
+    with pytest.raises(InvalidRequest, match=REASON):
+        register(pb.RecognizeRequest, grpc.stream_stream_rpc_method_handler)(b"\xff" * 20)
