@@ -109,6 +109,11 @@ def batch_from(message: pb.RecognizeBatchResponse, count: int, *, probabilities:
     )
 
 
+def find_takeover(parts: Sequence[BatchRecognition]) -> str:
+    """The name that pins a model to its version that answered last; "" if one version answered all parts."""
+    return "" if len({part.model for part in parts}) == 1 else str(parts[-1].model)
+
+
 def joined(parts: Sequence[BatchRecognition], height: int, width: int) -> BatchRecognition:
     """The answer to a batch that was sent in parts, in order; its timing is the longest of them.
 
@@ -116,7 +121,7 @@ def joined(parts: Sequence[BatchRecognition], height: int, width: int) -> BatchR
         height: of each image, in pixels; likewise `width`.
 
     Raises:
-        Internal: another model, or version of it, answered some of the parts: the server was replaced in between.
+        Internal: another model, or version of it, answered some of the parts.
     """
     first = parts[0]
     for other in parts:

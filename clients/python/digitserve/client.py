@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self
@@ -12,7 +13,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from digitserve.answers import batch_from, joined, model_from, recognition_from, rows_for
+from digitserve.answers import batch_from, find_takeover, joined, model_from, recognition_from, rows_for
 from digitserve.channel import (
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT_S,
@@ -33,6 +34,7 @@ from digitserve.requests import (
     batch_parts,
     batch_request,
     checked_timeout_s,
+    deadline_in,
     lone_request,
     needs_several_calls,
     pack_letters,
@@ -160,11 +162,15 @@ class Client:
             timeout_s: how long to wait for the answer to all images, retries included.
 
         Raises:
-            As `recognize`; Internal, too, if another version of the model took over between the calls.
+            As `recognize`; Internal, too, if versions keep taking over between the calls: after one, all are asked again.
         """
         if needs_several_calls(images):
-            parts = batch_parts(images, model, layout, priority, self._deadline(timeout_s), probabilities=probabilities)
-            return joined(self._ask_for(parts, probabilities=probabilities), *images.shape[1:])
+            how = (layout, priority, deadline_in(self._deadline(timeout_s)))
+            ask = partial(self._ask_for, probabilities=probabilities)
+            answers = ask(batch_parts(images, model, *how, probabilities=probabilities))
+            if pinned := find_takeover(answers):
+                answers = ask(batch_parts(images, pinned, *how, probabilities=probabilities))
+            return joined(answers, *images.shape[1:])
         request = batch_request(images, model, layout, priority, probabilities=probabilities)
         answer = self._call(self._calls.recognize_batch, request, self._deadline(timeout_s))
         return batch_from(answer, len(images), probabilities=probabilities)

@@ -119,11 +119,15 @@ def needs_several_calls(images: NDArray[np.uint8]) -> bool:
     return isinstance(images, np.ndarray) and images.ndim == 3 and len(images) > IMAGES_PER_CALL
 
 
+def deadline_in(timeout_s: float) -> float:
+    """When `timeout_s` are over, by the clock of `batch_parts`."""
+    return monotonic() + timeout_s
+
+
 def batch_parts(
-    images: NDArray[np.uint8], model: str, layout: str, priority: str, timeout_s: float, *, probabilities: bool
+    images: NDArray[np.uint8], model: str, layout: str, priority: str, deadline: float, *, probabilities: bool
 ) -> Iterator[Part]:
     """The calls for (N, 28, 28) images, in order, each packed when it is taken. Raises as `batch_request`."""
-    deadline = monotonic() + timeout_s
     for start in range(0, len(images), IMAGES_PER_CALL):
         part = images[start : start + IMAGES_PER_CALL]
         request = batch_request(part, model, layout, priority, probabilities=probabilities)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any
@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 from digitserve import AsyncClient, Client, errors
 from digitserve.requests import CALLS_IN_FLIGHT, IMAGES_PER_CALL
+from digitserve.v1 import recognizer_pb2 as pb
 from numpy.typing import NDArray
 
-from tests.unit.client.fake_server import PATIENCE_S, FakeServer, Refusal, serve
+from tests.unit.client import fake_server
+from tests.unit.client.fake_server import PATIENCE_S, FakeServer, Refusal, answer_batch, serve
 from tests.unit.client.flavours import Flavour
 
 NUMBERS = [number % 10 for number in range(1, 19)]  # the 10th image is blank; four calls of four, and one of two
@@ -59,6 +61,28 @@ def test_boxes_come_along_and_probabilities_do_not_unasked(call: Flavour, server
     answer = call(server.target, lambda client: client.recognize_batch(IMAGES, model="boxed", layout="auto"))
     assert answer.boxes.tolist() == [[1, 2, 3, 4]] * len(IMAGES)
     assert answer.probabilities is None
+
+
+def answer_by_version(server: FakeServer, monkeypatch: pytest.MonkeyPatch, versions: Iterator[str]) -> None:
+    """Each call without a version is answered by the next of these."""
+
+    def answer(request: Any) -> pb.RecognizeBatchResponse:
+        answered = answer_batch(request)
+        answered.model.version = request.model.partition(":")[2] or next(versions)
+        return answered
+
+    monkeypatch.setattr(fake_server, "answer_batch", answer)
+
+
+def test_when_a_version_takes_over_in_between_all_are_read_by_that_one(
+    call: Flavour, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_by_version(server, monkeypatch, iter("11222"))
+    whole = call(server.target, lambda client: client.recognize_batch(IMAGES))
+    assert len(server.recognizer.calls) == 10
+    assert {each.request.model for each in server.recognizer.calls[5:]} == {str(whole.model)}
+    assert str(whole.model) in {"digits:1", "digits:2"}  # the last one's, and two calls are under way at a time
+    assert whole.labels == [str(number) if number else "" for number in NUMBERS]
 
 
 def test_what_one_call_takes_is_one_call(call: Flavour, server: FakeServer) -> None:

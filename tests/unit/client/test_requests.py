@@ -12,6 +12,7 @@ from digitserve.requests import (
     batch_parts,
     batch_request,
     checked_timeout_s,
+    deadline_in,
     lone_request,
     needs_several_calls,
     pack_letters,
@@ -107,7 +108,7 @@ def test_parts_keep_the_order_and_share_the_deadline(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(digitserve.requests, "IMAGES_PER_CALL", 2)
     monkeypatch.setattr(digitserve.requests, "monotonic", iter([100.0, 100.0, 103.0, 111.0]).__next__)
     images = np.arange(5 * 784, dtype=np.uint8).reshape(5, 28, 28)
-    parts = list(batch_parts(images, "m", "auto", "interactive", 10.0, probabilities=True))
+    parts = list(batch_parts(images, "m", "auto", "interactive", deadline_in(10.0), probabilities=True))
     assert [(part.size, part.timeout_s) for part in parts] == [(2, 10.0), (2, 7.0), (1, -1.0)]
     assert b"".join(part.request.images for part in parts) == images.tobytes()
     assert all(part.request.model == "m" and part.request.probabilities for part in parts)
@@ -116,7 +117,7 @@ def test_parts_keep_the_order_and_share_the_deadline(monkeypatch: pytest.MonkeyP
 
 def test_full_parts_pass_a_proxy_and_leave_half_of_the_queue_to_others() -> None:
     images = np.zeros((IMAGES_PER_CALL + 1, 28, 28), np.uint8)
-    (part, _) = batch_parts(images, "", "auto", "bulk", 1.0, probabilities=True)
+    (part, _) = batch_parts(images, "", "auto", "bulk", deadline_in(1.0), probabilities=True)
     assert part.request.ByteSize() <= 4 * 1024 * 1024
     assert Settings().max_queue_size / 2 >= CALLS_IN_FLIGHT * IMAGES_PER_CALL
 
