@@ -6,6 +6,8 @@ found on a coarse grid, where a gap of a pixel does not part a stroke, and kept 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,22 @@ SPECK_SHARE = 0.03  # of the largest blot's area: what is smaller and lies apart
 EDGE_RIVAL_SHARE = 0.1  # a blot at the border gives way to an inner one that is at least so large
 
 Mask = NDArray[np.bool_]
+Counts = NDArray[np.intp]
 Rows = tuple[int, int, int, int]  # top, bottom, left, right; the ends excluded
+
+
+class Blots(NamedTuple):
+    """The 8-connected blots of a grid, by runs: a few strokes make some hundred, of which plain Python makes short work.
+
+    Attributes:
+        starts: of each run of inked cells, its first; cells are numbered along the rows, with one of paper behind each row.
+        ends: likewise, the cell behind its last.
+        owners: the blot of each run, named by the number of its first run.
+    """
+
+    starts: list[int]
+    ends: list[int]
+    owners: list[int]
 
 
 def find_character(mask: Mask, faint: Mask) -> tuple[Mask, Rows] | None:
@@ -27,13 +44,15 @@ def find_character(mask: Mask, faint: Mask) -> tuple[Mask, Rows] | None:
     Returns:
         the neighbourhood of the character's blots, and its bounds with their faint edges; None if all is paper.
     """
-    if not mask.any():
+    height, width = mask.shape
+    step = -(-max(height, width) // GRID)
+    counts = _count_ink(mask, step)
+    cells = counts > 0
+    blots = find_blots(cells)
+    if not blots.owners:
         return None
-    step = -(-max(mask.shape) // GRID)
-    labels = label_blots(_coarsen(mask, step))
-    kept = _choose(labels, _areas(mask, labels, step))
-    near = _grow(kept)  # faint edges reach into the next cell
-    fine = np.kron(near, np.ones((step, step), bool))[: mask.shape[0], : mask.shape[1]]
+    near = _grow(_keep(cells, blots, _choose(blots, counts)))  # faint edges reach into the next cell
+    fine = near.repeat(step, axis=0).repeat(step, axis=1)[:height, :width]
     return fine, _bounds(faint & fine)
 
 
@@ -42,53 +61,87 @@ def _bounds(mask: Mask) -> Rows:
     return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
-def _pad(mask: Mask, step: int) -> Mask:
+def _count_ink(mask: Mask, step: int) -> NDArray[np.uint8]:
+    """One cell for step x step pixels: how many of them are inked. Beyond the mask there is paper."""
     height, width = mask.shape
-    return np.pad(mask, ((0, -height % step), (0, -width % step)))
+    padded = np.zeros((height + -height % step, width + -width % step), np.uint8)
+    padded[:height, :width] = mask
+    rows = sum((padded[first::step] for first in range(1, step)), start=padded[::step])
+    return sum((rows[:, first::step] for first in range(1, step)), start=rows[:, ::step])
 
 
-def _coarsen(mask: Mask, step: int) -> Mask:
-    """One cell for step x step pixels: inked if any pixel of it is."""
-    if step == 1:
-        return mask
-    padded = _pad(mask, step)
-    return np.asarray(padded.reshape(padded.shape[0] // step, step, -1, step).any(axis=(1, 3)))
+def find_blots(cells: Mask) -> Blots:
+    """Which inked cells hang together, corners included."""
+    height, width = cells.shape
+    stride = width + 1
+    lines = np.zeros(height * stride + 1, bool)
+    lines[1:].reshape(height, stride)[:, :width] = cells
+    changes = np.flatnonzero(lines[1:] != lines[:-1]).tolist()
+    starts, ends = changes[::2], changes[1::2]
+    owners = list(range(len(starts)))
+    above = 0
+    for run, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        # What touches it in the row above ends no earlier than `start - stride`, and begins no later than `end - stride`.
+        while ends[above] < start - stride:
+            above += 1
+        other = above
+        while starts[other] <= end - stride:
+            _join(owners, run, other)
+            other += 1
+    for run, owner in enumerate(owners):
+        owners[run] = owners[owner]
+    return Blots(starts, ends, owners)
 
 
-def label_blots(cells: Mask) -> NDArray[np.int32]:
-    """Labels 8-connected blots: 0 for paper, else one positive number for each blot (not consecutive)."""
-    labels = np.where(cells, np.arange(1, cells.size + 1, dtype=np.int32).reshape(cells.shape), 0).astype(np.int32)
-    while True:
-        spread = np.where(cells, _neighbour_max(labels), 0)
-        # Pointer jumping: a label names a cell, and takes over the label that this cell has by now. Spirals need it.
-        spread = np.where(cells, np.maximum(spread, spread.ravel()[spread - 1]), 0)
-        if np.array_equal(spread, labels):
-            return labels
-        labels = spread
+def _join(owners: list[int], run: int, other: int) -> None:
+    """The blots of two runs become one. An owner never comes after what it owns, and owns itself."""
+    run, other = _find_owner(owners, run), _find_owner(owners, other)
+    owners[max(run, other)] = min(run, other)
 
 
-def _neighbour_max(labels: NDArray[np.int32]) -> NDArray[np.int32]:
-    padded = np.pad(labels, 1)
-    rows = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
-    return np.maximum(np.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
+def _find_owner(owners: list[int], run: int) -> int:
+    while owners[run] != run:
+        owners[run] = run = owners[owners[run]]  # halves the way for the next one
+    return run
 
 
-def _grow(cells: Mask) -> Mask:
-    return _neighbour_max(cells.astype(np.int32)) > 0
-
-
-def _areas(mask: Mask, labels: NDArray[np.int32], step: int) -> dict[int, int]:
-    """Ink pixels of each blot."""
-    padded = _pad(mask, step)
-    counts = padded.reshape(labels.shape[0], step, -1, step).sum(axis=(1, 3), dtype=np.int32)
-    totals = np.bincount(labels.ravel(), counts.ravel())
-    return {int(label): int(totals[label]) for label in np.unique(labels) if label}
-
-
-def _choose(labels: NDArray[np.int32], areas: dict[int, int]) -> Mask:
-    border = set(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]).tolist())
-    inner = {label: area for label, area in areas.items() if label not in border}
+def _choose(blots: Blots, counts: NDArray[np.uint8]) -> set[int]:
+    """The blots of the character."""
+    height, width = counts.shape
+    stride = width + 1
+    lines = np.zeros((height, stride), np.intp)
+    lines[:, 1:] = counts
+    inked = np.cumsum(lines).tolist()  # up to each cell, itself excluded
+    areas, outer = dict.fromkeys(blots.owners, 0), set()
+    for start, end, owner in zip(*blots, strict=True):
+        areas[owner] += inked[end] - inked[start]
+        if start % stride == 0 or end % stride == width or start < width or end > stride * (height - 1):
+            outer.add(owner)
+    inner = {owner: area for owner, area in areas.items() if owner not in outer}
     largest = max(areas.values())
     if inner and max(inner.values()) >= EDGE_RIVAL_SHARE * largest:
         areas, largest = inner, max(inner.values())
-    return np.isin(labels, [label for label, area in areas.items() if area >= SPECK_SHARE * largest])
+    return {owner for owner, area in areas.items() if area >= SPECK_SHARE * largest}
+
+
+def _keep(cells: Mask, blots: Blots, chosen: set[int]) -> Mask:
+    """The cells of the chosen blots."""
+    if chosen.issuperset(blots.owners):
+        return cells
+    height, width = cells.shape
+    lines = np.zeros((height, width + 1), bool)
+    for start, end, owner in zip(*blots, strict=True):
+        if owner in chosen:
+            lines.ravel()[start:end] = True
+    return lines[:, :width]
+
+
+def _grow(cells: Mask) -> Mask:
+    """With the cells next to them, corners included."""
+    rows = cells.copy()
+    rows[1:] |= cells[:-1]
+    rows[:-1] |= cells[1:]
+    grown = rows.copy()
+    grown[:, 1:] |= rows[:, :-1]
+    grown[:, :-1] |= rows[:, 1:]
+    return grown

@@ -1,7 +1,7 @@
 """From a request's image to a framed one: raw or encoded, framed or to be looked at, at once or on a thread.
 
-A small image is decoded where it stands, which takes less time than waking a thread; a large one goes to a thread, so that
-the event loop stays free. How many may wait there is bounded.
+A small image is decoded where it stands: a thread would add half as much time for waking it and for sharing the interpreter.
+A large one goes to a thread, so that the event loop stays free. How many may wait there is bounded.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from server.decode import Picture, decode, open_image
 from server.errors import DeadlinePassed, InvalidImage, InvalidRequest, QueueFull, UnsupportedLayout
 from server.preprocess import Box, Framed, Ink, frame, is_framed, take_framed
 
-SMALL_PIXELS = 64 * 64  # up to this size, decoding and framing take well under a millisecond
-SMALL_BATCH = 256  # images: looking at so many takes about a millisecond
-SMALL_STRANGERS = 2  # framing one takes about as long
+SMALL_PIXELS = 128 * 128  # up to this size, decoding and framing take about a millisecond
+SMALL_BATCH = 256  # images: looking at so many takes about as long
+SMALL_STRANGERS = 2  # so does framing these
 MAX_RAW_SIDE = 65_535
 
 Images: TypeAlias = NDArray[np.uint8]

@@ -20,12 +20,20 @@ Mask = NDArray[np.bool_]
 def estimate_paper(small: Field) -> Field | float:
     """The paper's brightness: the border's level if the light is even, else a surface fitted to what is not ink."""
     height, width = small.shape
-    border = np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]])
-    level = float(np.median(border))
-    spread = float(np.percentile(border, 90) - np.percentile(border, 10))
-    if spread < 12 or min(height, width) < 48:
-        return level
+    border = np.sort(np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]]))
+    if quantile(border, 0.9) - quantile(border, 0.1) < 12 or min(height, width) < 48:
+        return quantile(border, 0.5)
     return _fit_surface(small)
+
+
+def quantile(values: Field, share: float) -> float:
+    """As np.quantile() of all values; for some hundreds or thousands of them, it takes a fraction of the time."""
+    place = share * (values.size - 1)
+    low = int(place)
+    high = min(low + 1, values.size - 1)
+    ordered = np.partition(values, (low, high), axis=None)
+    below, above = float(ordered[low]), float(ordered[high])
+    return below + (above - below) * (place - low)
 
 
 def _fit_surface(small: Field) -> Field:

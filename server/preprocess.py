@@ -26,7 +26,7 @@ from PIL import Image, ImageFilter
 
 from server.blots import find_character
 from server.decode import Grey
-from server.paper import estimate_paper, is_speckled, wipe_specks
+from server.paper import estimate_paper, is_speckled, quantile, wipe_specks
 from server.ruling import erase_ruling, measure_pen
 
 SIZE = 28
@@ -169,7 +169,7 @@ def _find_relief(small: Field, ink: Ink) -> Field:
 
 def _weigh(relief: Field) -> Field | None:
     """From paper at 0 to full ink at 1; None if nothing stands out enough to be ink."""
-    noise = 1.4826 * float(np.median(abs(relief)))  # the median absolute deviation, in units of a standard deviation
+    noise = 1.4826 * quantile(abs(relief), 0.5)  # the median absolute deviation, in units of a standard deviation
     full = _full_ink(relief)
     if full < max(MIN_CONTRAST, NOISE_FACTOR * min(noise, full / 8)):
         return None
@@ -181,16 +181,15 @@ def _full_ink(relief: Field) -> float:
     """The grey level of the ink's core above the paper: high among what is clearly ink, so that faint edges don't count."""
     peak = float(relief.max())
     inked = relief[relief > 0.4 * peak]
-    return float(np.percentile(inked, 75)) if inked.size else 0.0
+    return quantile(inked, 0.75) if inked.size else 0.0
 
 
 def _ink_is_light(relief: Field, ink: Ink) -> bool:
     if ink is not Ink.AUTO:
         return ink is Ink.LIGHT
     # Robust extremes: one hot pixel decides nothing in a picture, but a dot of ink does in a tiny one.
-    share = min(0.5, 400 / relief.size)
-    dark, light = np.percentile(relief, [share, 100 - share])
-    return bool(light > -dark)
+    share = min(0.005, 4 / relief.size)
+    return quantile(relief, 1 - share) > -quantile(relief, share)
 
 
 def _place(crop: Field, size: int) -> Grey:

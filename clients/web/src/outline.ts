@@ -27,8 +27,8 @@ export function areaOf({ points, width }: Stroke, from = 0): Area {
 
 /**
  * Adds to a path what a stroke covers of an area: curves through the middles between its points, so that no corner shows
- * where the pen was sampled. All pieces turn the same way round, so that filling the path fills their union. Each point has its own piece of the stroke: those from number `from` up to `to`
- * are taken.
+ * where the pen was sampled. All pieces turn the same way round, so that filling the path fills their union. Each point has
+ * its own piece of the stroke: those from number `from` up to `to` are taken.
  */
 export function outline(path: CanvasPath, { points, width }: Stroke, area: Area, from = 0, to = points.length): void {
   for (let i = from; i < to; i += 1) {

@@ -18,7 +18,7 @@ from server.preprocess import Box, Framed, Ink
 from tests.pictures import encode_grey
 
 Grey = NDArray[np.uint8]
-LARGE = np.full((100, 100), 230, np.uint8)
+LARGE = np.full((200, 200), 230, np.uint8)
 LARGE[30:70, 45:55] = 20  # a thick stroke
 
 
@@ -192,7 +192,7 @@ def test_what_is_wrong_is_named(intake: Intake, request_: pb.RecognizeRequest, k
 
 
 def test_damage_inside_a_large_file_comes_from_the_thread(intake: Intake, executor: HeldExecutor) -> None:
-    noise = np.random.default_rng(1).integers(0, 256, (100, 100), np.uint8)
+    noise = np.random.default_rng(1).integers(0, 256, (200, 200), np.uint8)
     content = encode_grey(noise)
     request = pb.RecognizeRequest(image=pb.Image(encoded=content[: len(content) // 2]))
 

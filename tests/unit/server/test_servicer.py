@@ -319,7 +319,7 @@ async def test_a_stream_that_is_used_goes_on_while_the_server_drains() -> None:
 @played
 async def test_images_that_wait_for_a_thread_are_bounded() -> None:
     full = make_intake(ThreadPoolExecutor(1), max_waiting=0)
-    raw = pb.RawImage(pixels=bytes(100 * 100), width=100, height=100)
+    raw = pb.RawImage(pixels=bytes(200 * 200), width=200, height=200)
     taken = full.take(pb.RecognizeRequest(image=pb.Image(raw=raw)), 28)
     with pytest.raises(RecognizerError, match="0 large images wait") as caught:
         await taken  # type: ignore[misc]
