@@ -144,7 +144,8 @@ def load_onnx(path: Path, card: dict[str, Any], side: int) -> Reader:
         parts = torch.split(images, BATCH_SIZE)
         return torch.cat([torch.from_numpy(session.run(["probabilities"], {"image": part.numpy()})[0]) for part in parts])
 
-    return Reader(f"{card['name']}:{card['version']}", tuple(card["class_names"]), float(card["threshold"]), answer)
+    which = "" if path.name == "model.onnx" else f", {path.name}"
+    return Reader(f"{card['name']}:{card['version']}{which}", tuple(card["class_names"]), float(card["threshold"]), answer)
 
 
 def read_card(path: Path) -> dict[str, Any]:
@@ -159,15 +160,22 @@ def read_card(path: Path) -> dict[str, Any]:
         card = json.loads(place.read_text(encoding="utf-8"))
         wanted = [card[key] for key in ("name", "version", "class_names", "threshold", "sha256")]
         wanted += [card["input"][key] for key in ("height", "width")]
+        wanted.append(checksum_of(path.name, card))
     except FileNotFoundError as error:
         raise CheckpointError(
             f"no file {error.filename}: a published model is a .onnx file with model.json beside it"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{place} is no model's card: {' '.join(str(error).split())}") from error
-    if hashlib.sha256(content).hexdigest() != card["sha256"]:
+    if hashlib.sha256(content).hexdigest() != checksum_of(path.name, card):
         raise CheckpointError(f"{path} is not the file that {place.name} describes: its checksum is another")
     return dict(card)
+
+
+def checksum_of(file: str, card: dict[str, Any]) -> str:
+    """What a card says of a file: the model itself, unless it is one of the variants."""
+    variants = card.get("variants", {}).values()
+    return next((str(variant["sha256"]) for variant in variants if variant["file"] == file), str(card["sha256"]))
 
 
 def dataset_of(card: dict[str, Any]) -> str:
@@ -226,7 +234,8 @@ def output_folder(options: argparse.Namespace) -> Path:
     if options.output or path.suffix != ONNX:
         return options.output or path.parent
     card = read_card(path)
-    return Path("runs") / f"{card['name']}-{card['version']}"
+    variant = path.name.removeprefix("model").removesuffix(ONNX).replace(".", "-")
+    return Path("runs") / f"{card['name']}-{card['version']}{variant}"
 
 
 def check_writable(folder: Path) -> None:

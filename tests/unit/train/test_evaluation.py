@@ -210,6 +210,35 @@ def test_real_pictures_that_cannot_be_had(published: Path, data_folder: Path, re
     assert not (real.parent / "out").exists()
 
 
+def test_a_variant_is_read_by_its_own_checksum_and_named(
+    published: Path, data_folder: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    variant = published.with_name("model.int8.onnx")
+    variant.write_bytes(published.read_bytes())
+    ask = ("--data", data_folder, "--output", tmp_path / "out")
+    change_card(published, variants={"int8": {"file": variant.name, "sha256": "0" * 64}})
+    assert f"{variant} is not the file that model.json describes" in refused(capfd, variant, *ask)
+    digest = hashlib.sha256(variant.read_bytes()).hexdigest()
+    change_card(published, variants={"int8": {"file": variant.name, "sha256": digest}}, sha256="0" * 64)
+    assert main([str(variant), *map(str, ask)]) == 0
+    assert "three:1, model.int8.onnx" in capfd.readouterr().out
+    for damaged in ("[]", '{"int8": {}}', '{"int8": "quick"}'):
+        change_card(published, variants=json.loads(damaged))
+        assert "is no model's card" in refused(capfd, variant, *ask)
+
+
+@pytest.mark.parametrize(("file", "folder"), [("model.onnx", "three-1"), ("model.int8.onnx", "three-1-int8")])
+def test_each_published_file_has_a_folder_of_its_own_for_its_report(
+    published: Path, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, folder: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = published.read_bytes()
+    published.with_name(file).write_bytes(content)
+    change_card(published, variants={"int8": {"file": "model.int8.onnx", "sha256": hashlib.sha256(content).hexdigest()}})
+    assert main([str(published.with_name(file)), "--data", str(data_folder)]) == 0
+    assert (tmp_path / "runs" / folder / "report.html").is_file()
+
+
 def test_what_is_no_model_is_one_line(
     published: Path, checkpoint: Path, data_folder: Path, tmp_path: Path, capfd: Capture
 ) -> None:
