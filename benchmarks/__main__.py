@@ -11,6 +11,7 @@ from pathlib import Path
 from digitserve.bench.settings import BenchError
 
 from benchmarks.accuracy import measure_accuracy
+from benchmarks.edge import measure_edge
 from benchmarks.latency import measure_lone
 from benchmarks.processes import ROOT, ServerProcess, busy_cores
 from benchmarks.resources import measure_idle, measure_memory, measure_start
@@ -30,6 +31,7 @@ PARTS: dict[str, Callable[[Stage], list[Row]]] = {
     "packed": measure_packed,
     "coalesced": measure_coalesced,
     "metrics": measure_metrics,
+    "edge": measure_edge,
     "memory": measure_memory,
 }
 

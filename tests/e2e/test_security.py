@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ import grpc
 import numpy as np
 import pytest
 from digitserve import TLS, Client, Unauthenticated, Unavailable
+from digitserve.bench.settings import MODES
+from digitserve.cli import main
 from digitserve.v1 import recognizer_pb2 as pb
 from digitserve.v1.recognizer_pb2_grpc import RecognizerStub
 from grpc_health.v1 import health_pb2
@@ -101,6 +104,20 @@ def test_with_the_token_all_is_as_ever(guarded: ServerProcess) -> None:
         assert client.models()
     with Client(guarded.address) as client, pytest.raises(Unauthenticated, match="wants a token"):
         client.recognize(BLANK)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_benchmark_client_shows_its_token_and_saves_it_nowhere(
+    guarded: ServerProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: str
+) -> None:
+    saved = tmp_path / "bench.json"
+    ask = ("bench", "--server", guarded.address, "--mode", mode, "--count", "20", "--warmup", "0", "--json", str(saved))
+    monkeypatch.setenv("DIGITSERVE_TOKEN", TOKEN)
+    assert main(ask) == 0
+    assert json.loads(saved.read_text())["figures"]["calls"] == 20
+    assert TOKEN not in saved.read_text()
+    monkeypatch.delenv("DIGITSERVE_TOKEN")
+    assert main(ask) == 1
 
 
 def test_health_is_open_to_all(guarded: ServerProcess) -> None:

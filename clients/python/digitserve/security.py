@@ -45,8 +45,8 @@ class Signed:
         self._call = call
         self._metadata = (("authorization", f"Bearer {token}"),)
 
-    def __call__(self, request: Any, **options: Any) -> Any:
-        return self._call(request, metadata=self._metadata, **options)
+    def __call__(self, *request: Any, **options: Any) -> Any:
+        return self._call(*request, metadata=self._metadata, **options)
 
     def future(self, request: Any, **options: Any) -> Any:
         """Of a blocking stub: the call, under way."""

@@ -65,6 +65,16 @@ def test_options_that_make_no_sense_are_one_line_and_status_2(
     assert capsys.readouterr().err == f"digitserve bench: {words}\n"
 
 
+def test_a_token_that_is_none_is_one_line_which_does_not_show_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DIGITSERVE_TOKEN", "two words")
+    assert bench() == 2
+    said = capsys.readouterr().err
+    assert said.startswith("digitserve bench: DIGITSERVE_TOKEN: token holds a space")
+    assert "two words" not in said
+
+
 def test_a_missing_matplotlib_is_told_before_the_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

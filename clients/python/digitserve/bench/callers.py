@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import grpc.aio
 
 from digitserve.bench.answers import OK, Answer, failure, read_response
-from digitserve.bench.connection import SERVICE, open_channel, wait_connected
+from digitserve.bench.connection import SERVICE, open_channel, read_token, signed, wait_connected
 from digitserve.bench.settings import Settings
 from digitserve.bench.stream import StreamCaller
 from digitserve.bench.workload import Workload
@@ -49,7 +49,7 @@ class UnaryCaller:
 
     def __init__(self, channel: grpc.aio.Channel, settings: Settings, workload: Workload) -> None:
         self._channel = channel
-        self._method = channel.unary_unary(SERVICE + "Recognize")
+        self._method = signed(channel.unary_unary(SERVICE + "Recognize"))
         self._messages = workload.messages
         self._texts = workload.texts
         self._timeout_s = settings.timeout_s
@@ -71,7 +71,7 @@ class BatchCaller:
 
     def __init__(self, channel: grpc.aio.Channel, settings: Settings, workload: Workload) -> None:
         self._channel = channel
-        self._method = channel.unary_unary(SERVICE + "RecognizeBatch")
+        self._method = signed(channel.unary_unary(SERVICE + "RecognizeBatch"))
         self._messages = workload.messages
         self._classes = workload.classes
         self._timeout_s = settings.timeout_s
@@ -99,7 +99,7 @@ class ClientCaller:
         from digitserve import TLS, AsyncClient
 
         tls = TLS(settings.tls_authorities) if settings.tls_authorities else None
-        self._client: Any = AsyncClient(settings.server, timeout_s=settings.timeout_s, tls=tls)
+        self._client: Any = AsyncClient(settings.server, timeout_s=settings.timeout_s, tls=tls, token=read_token())
         self._pixels = list(workload.images.pixels)
         self._texts = workload.texts
         self._how = {"model": settings.model, "layout": settings.layout}

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from digitserve.bench.connection import read_token
 from digitserve.bench.measurement import measure
 from digitserve.bench.plot import check_plot, save_plot
 from digitserve.bench.report import describe_load, render_report
@@ -70,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         settings = Settings(**{name: getattr(args, name) for name in DEFAULTS.as_dict()})
         _check_outputs(args)
+        read_token()
     except BenchError as error:
         print(f"digitserve bench: {error}", file=sys.stderr)
         return 2

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from typing import Any
 
 import grpc.aio
 
 from digitserve.bench.settings import BenchError, Settings
-from digitserve.security import TLS
+from digitserve.security import TLS, Signed, checked_token
 from digitserve.v1 import recognizer_pb2 as pb
 
 SERVICE = "/digitserve.v1.Recognizer/"
@@ -31,6 +33,23 @@ def open_channel(server: str, tls_authorities: str = "") -> grpc.aio.Channel:
     return grpc.aio.secure_channel(server, credentials, options=CHANNEL_OPTIONS)
 
 
+def read_token() -> str:
+    """What the server knows its callers by. It is no setting, since settings are saved beside the figures.
+
+    Raises BenchError if it is no token.
+    """
+    try:
+        return checked_token(os.environ.get("DIGITSERVE_TOKEN", ""))
+    except ValueError as error:
+        raise BenchError(f"DIGITSERVE_TOKEN: {error}") from None
+
+
+def signed(call: Any) -> Any:
+    """The same call, showing the token each time if there is one."""
+    token = read_token()
+    return Signed(call, token) if token else call
+
+
 async def wait_connected(channel: grpc.aio.Channel, server: str, timeout_s: float) -> None:
     """Raises BenchError if nobody answers at `server` within a few seconds."""
     try:
@@ -46,7 +65,7 @@ async def ask_class_names(settings: Settings) -> list[str]:
     """
     async with open_channel(settings.server, settings.tls_authorities) as channel:
         await wait_connected(channel, settings.server, settings.timeout_s)
-        method = channel.unary_unary(SERVICE + "ListModels")
+        method = signed(channel.unary_unary(SERVICE + "ListModels"))
         try:
             data = await method(pb.ListModelsRequest().SerializeToString(), timeout=settings.timeout_s)
         except grpc.aio.AioRpcError:

@@ -9,7 +9,7 @@ from typing import Any
 import grpc.aio
 
 from digitserve.bench.answers import Answer, failure, read_response
-from digitserve.bench.connection import SERVICE
+from digitserve.bench.connection import SERVICE, signed
 from digitserve.bench.settings import Settings
 from digitserve.bench.workload import Workload
 from digitserve.v1 import recognizer_pb2 as pb
@@ -27,7 +27,7 @@ class StreamCaller:
 
     def __init__(self, channel: grpc.aio.Channel, settings: Settings, workload: Workload) -> None:
         self._channel = channel
-        self._method = channel.stream_stream(SERVICE + "RecognizeStream")
+        self._method = signed(channel.stream_stream(SERVICE + "RecognizeStream"))
         self._messages = workload.messages
         self._texts = workload.texts
         self._timeout_s = settings.timeout_s
