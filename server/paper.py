@@ -5,6 +5,8 @@ A noisy scan or sensor leaves specks all over a picture. Each is too small for i
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
@@ -26,7 +28,7 @@ def estimate_paper(small: Field) -> Field | float:
     return _fit_surface(small)
 
 
-def quantile(values: Field, share: float) -> float:
+def quantile(values: NDArray[np.floating[Any]], share: float) -> float:
     """As np.quantile() of all values; for some hundreds or thousands of them, it takes a fraction of the time."""
     place = share * (values.size - 1)
     low = int(place)
@@ -45,12 +47,18 @@ def _fit_surface(small: Field) -> Field:
     samples, values = terms[::step, ::step].reshape(-1, 6), small[::step, ::step].ravel()
     kept = np.ones(values.size, bool)
     for _ in range(3):
-        weights = np.linalg.lstsq(samples[kept], values[kept], rcond=None)[0]
+        weights = _solve(samples[kept], values[kept])
         error = values - samples @ weights
-        middle = np.median(error)
-        deviation = max(4.0, 1.4826 * float(np.median(abs(error - middle))))
+        middle = quantile(error, 0.5)
+        deviation = max(4.0, 1.4826 * quantile(abs(error - middle), 0.5))
         kept = abs(error - middle) < 2.5 * deviation
     return np.asarray(terms @ weights, np.float32)
+
+
+def _solve(samples: Field, values: Field) -> Field:
+    """Least squares by the normal equations: six terms between -1 and 1 need no more, and it takes a hundredth of the time."""
+    products = samples.T @ np.column_stack([samples, values])
+    return np.asarray(np.linalg.lstsq(products[:, :-1], products[:, -1], rcond=None)[0], np.float32)
 
 
 def is_speckled(mask: Mask) -> bool:

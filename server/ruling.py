@@ -9,10 +9,13 @@ stronger, and else bridged from above to below the line.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+
+from server.paper import quantile
 
 THICKEST = 1 / 16  # of the picture's longer side: what is thicker is no ruled line
 STEEPEST = 0.15  # pixels down per pixel across
@@ -32,6 +35,7 @@ MIN_REST = 0.003  # of the picture: less ink than that beside the lines is no ch
 Field = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Rows = NDArray[np.intp]
+Places = NDArray[np.floating[Any]]
 
 
 class Line(NamedTuple):
@@ -77,7 +81,7 @@ def erase_ruling(relief: Field, threshold: float) -> Field:
 def _find_lines(relief: Field, threshold: float, *, upright: bool) -> Iterator[Line]:
     """All lines from the left border to the right one, ruled or drawn."""
     reach = max(2, round(max(relief.shape) * THICKEST))
-    smooth = _smooth(relief)
+    smooth = _smooth(np.ascontiguousarray(relief))
     thick = _open(smooth, reach)
     for rows in _trace(smooth - thick, thick > threshold, threshold):
         profile = _measure(relief, rows, reach // 2 + 1)
@@ -93,10 +97,18 @@ def _smooth(relief: Field) -> Field:
 
 def _open(relief: Field, reach: int) -> Field:
     """Without what is less than `reach` pixels high."""
-    height = len(relief)
     padded = np.pad(relief, ((reach - 1, reach - 1), (0, 0)), mode="edge")
-    lowest = np.minimum.reduce([padded[first : first + height + reach - 1] for first in range(reach)])
-    return np.asarray(np.maximum.reduce([lowest[first : first + height] for first in range(reach)]))
+    return _run(np.maximum, _run(np.minimum, padded, reach), reach)
+
+
+def _run(extreme: np.ufunc, field: Field, reach: int) -> Field:
+    """The extreme of each `reach` rows that follow one another, by pairs, pairs of pairs and so on."""
+    done = 1
+    while done < reach:
+        more = min(done, reach - done)
+        field = extreme(field[:-more], field[more:])
+        done += more
+    return field
 
 
 def _trace(thin: Field, hidden: Mask, threshold: float) -> list[Rows]:
@@ -117,7 +129,7 @@ def _trace(thin: Field, hidden: Mask, threshold: float) -> list[Rows]:
 def _find_straight(shown: Mask, known: Mask, across: NDArray[np.float64]) -> list[tuple[float, float]]:
     """The middle row and the slope of each straight line; `shown` and `known` (height, places): where one is, and could be."""
     slopes = np.arange(-STEEPEST, STEEPEST + SLOPE_STEP / 2, SLOPE_STEP)
-    coverage = np.stack([_cover(shown, known, np.rint(slope * across).astype(np.intp)) for slope in slopes])
+    coverage = _cover(shown, known, np.rint(np.outer(across, slopes)).astype(np.intp))
     scores = (coverage**2).sum(axis=1)
     best = int(np.median(np.flatnonzero(scores >= 0.99 * scores.max())))
     found = coverage[max(0, best - SLOPE_SPREAD) : best + SLOPE_SPREAD + 1].any(axis=0)
@@ -126,14 +138,16 @@ def _find_straight(shown: Mask, known: Mask, across: NDArray[np.float64]) -> lis
 
 
 def _cover(shown: Mask, known: Mask, offsets: Rows) -> Field:
-    """(height,): for the line through each row, at which share of the places it is shown; 0 where that makes no line."""
-    reach = int(abs(offsets).max())
+    """(slopes, height): for the line of each slope through each row, at which share of the places it is shown; 0 where that
+    makes no line. `offsets` (places, slopes): how many rows lower it is at each place.
+    """
+    (height, places), reach = shown.shape, int(abs(offsets).max())
     # Both counts in one number: known places are worth 64 each, and shown ones, of which there are fewer, one more.
-    votes = np.pad(np.where(known, 64 + shown, 0), ((reach, reach), (0, 0)))
-    votes = votes[np.arange(len(shown))[:, None] + reach + offsets, np.arange(len(offsets))]
-    seen, hits = np.divmod(votes.sum(axis=1), 64)
-    outer_seen, outer_hits = np.divmod(votes[:, :OUTER].sum(axis=1) + votes[:, -OUTER:].sum(axis=1), 64)
-    crosses = (seen > 0.4 * len(offsets)) & (hits > COVERAGE * seen)
+    votes = np.pad(np.where(known, 64 + shown, 0).astype(np.int16).T, ((0, 0), (reach, reach)))
+    votes = sliding_window_view(votes, height, axis=1)[np.arange(places)[:, None], reach + offsets]
+    seen, hits = np.divmod(votes.sum(axis=0), 64)
+    outer_seen, outer_hits = np.divmod(votes[:OUTER].sum(axis=0) + votes[-OUTER:].sum(axis=0), 64)
+    crosses = (seen > 0.4 * places) & (hits > COVERAGE * seen)
     ends = (outer_seen >= OUTER / 2) & (outer_hits > OUTER_COVERAGE * outer_seen)
     return np.where(crosses & ends, hits / np.maximum(seen, 1), 0).astype(np.float32)
 
@@ -152,13 +166,15 @@ def _follow(thin: Field, places: Rows, straight: NDArray[np.float64], threshold:
     return np.rint(np.polyval(bend, np.arange(width) / width)).astype(np.intp), waver
 
 
-def _fit_parabola(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+def _fit_parabola(x: Places, y: Places) -> tuple[Places, float]:
     """By least distances, not squares: the character's ink beside a line must not drag it. Also the median distance."""
+    terms = np.vander(x, 3)
     distance = np.ones_like(y)
     for _ in range(FIT_ROUNDS):
-        bend = np.polyfit(x, y, 2, w=1 / np.sqrt(np.maximum(distance, 0.05)))
-        distance = abs(np.polyval(bend, x) - y)
-    return bend, float(np.median(distance))
+        weighted = terms / np.maximum(distance, 0.05)[:, None]
+        bend = np.linalg.solve(weighted.T @ terms, weighted.T @ y)
+        distance = abs(terms @ bend - y)
+    return bend, quantile(distance, 0.5)
 
 
 def _measure(relief: Field, rows: Rows, half: int) -> Field | None:
