@@ -56,25 +56,27 @@ def summarize(latencies_ms: Sequence[float]) -> Latency:
 
 
 class EnvoyProcess:
-    """Envoy with the configuration of `make run` in front of a server, inside a `with` statement. Its log goes to stderr.
+    """Envoy with the configuration of `make run` in front of a server, or of these sockets of its workers, inside a `with`
+    statement. Its log goes to stderr.
 
     Raises BenchError if there is no Envoy, or if it does not start.
     """
 
-    def __init__(self, server_address: str) -> None:
+    def __init__(self, server_address: str, sockets: tuple[str, ...] = ()) -> None:
         self.port, self._admin_port = find_free_port(), find_free_port()
         self.address = f"127.0.0.1:{self.port}"
         host, _, port = server_address.rpartition(":")
         origins = list_origins("127.0.0.1", self.port, ())
         page = ROOT / "clients/web/dist"
-        self._places = Places("127.0.0.1", self.port, self._admin_port, host, int(port), page, origins, MAX_MESSAGE_BYTES)
+        server = host, int(port)
+        self._places = Places("127.0.0.1", self.port, self._admin_port, *server, page, origins, MAX_MESSAGE_BYTES, sockets)
 
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="digitserve-")
         configuration = Path(self._folder.name) / "envoy.yaml"
         configuration.write_text(make_bootstrap(self._places), encoding="utf-8")
         try:
-            command = make_command(find_envoy(), configuration)
+            command = make_command(find_envoy(), configuration, len(self._places.sockets) or 1)
         except NoEnvoyError as error:
             self._folder.cleanup()
             raise BenchError(str(error)) from error
@@ -158,14 +160,16 @@ def make_rows(runs: dict[str, list[Latency]], in_flight: int) -> list[Row]:
     return rows
 
 
-def parse_options(words: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.envoy", description=__doc__)
+def parse_options(words: list[str] | None = None, name: str = "envoy", about: str | None = __doc__) -> argparse.Namespace:
+    """Those of the program `benchmarks.{name}`."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=about)
     add = parser.add_argument
     add("--rounds", type=int, default=5, help="default: %(default)s")
     add("--seconds", type=float, default=3.0, help="of each measurement; default: %(default)s")
     add("--models", type=Path, default=ROOT / "models", help="the model repository")
     add("--data", default=os.environ.get("DIGITSERVE_DATA", ""), help="holds MNIST; default: $DIGITSERVE_DATA")
-    add("--json", type=Path, default=ROOT / "build/bench/envoy.json", metavar="FILE", help="default: build/bench/envoy.json")
+    file = f"build/bench/{name}.json"
+    add("--json", type=Path, default=ROOT / file, metavar="FILE", help=f"default: {file}")
     options = parser.parse_args(words)
     if options.rounds < 1 or not 0 < options.seconds < float("inf"):
         parser.error("--rounds must be at least 1, --seconds above 0")

@@ -79,6 +79,11 @@ class ServerProcess:
         ticks = sum(sum(map(int, _stat_fields(pid)[CPU_FIELDS])) for pid in _family(self.process.pid))
         return ticks / os.sysconf("SC_CLK_TCK")
 
+    def cpu_s_of_workers(self) -> list[float]:
+        """The same of each of its worker processes by itself."""
+        ticks = [sum(map(int, _stat_fields(pid)[CPU_FIELDS])) for pid in _family(self.process.pid)[1:]]
+        return [each / os.sysconf("SC_CLK_TCK") for each in ticks]
+
     def resident_mb(self) -> float:
         """Resident memory of the process and its children, in megabytes of 1,000,000 bytes."""
         return sum(_status_kb(pid, "VmRSS") for pid in _family(self.process.pid)) * 1024 / 1e6

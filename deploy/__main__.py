@@ -22,7 +22,9 @@ from deploy.bootstrap import Places, list_origins, make_bootstrap
 from deploy.child import Child, DiedError
 from deploy.proxy import Admin, NoEnvoyError, find_envoy, make_command
 from deploy.settings import Deployment, read_deployment
-from server.config import SettingError
+from server.address import number_socket
+from server.config import SettingError, Settings
+from server.cores import count_workers
 
 ROOT = Path(__file__).parents[1]
 SERVING = re.compile(r"serving on (\S+):(\d+)")
@@ -123,16 +125,16 @@ def choose_signals() -> list[signal.Signals]:
 
 async def _start(deployment: Deployment, envoy_program: Path, stack: AsyncExitStack) -> list[Child]:
     """Both processes, running; `stack` stops them in the right order."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="digitserve-")))
+    deployment, settings = give_sockets(deployment, folder), deployment.server
     server = await Child.start("server", [sys.executable, "-m", "server", *deployment.server_flags], ROOT)
-    settings = deployment.server
     stack.push_async_callback(server.stop, settings.drain_delay_s + settings.drain_grace_s + MARGIN_S)
     serving = await server.wait_for(SERVING)
     places = place(deployment, serving[1], int(serving[2]))
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="digitserve-")))
     configuration = folder / "envoy.yaml"
     configuration.write_text(make_bootstrap(places), encoding="utf-8")
     admin = Admin(places.admin_port)
-    envoy = await Child.start("envoy", make_command(envoy_program, configuration), ROOT)
+    envoy = await Child.start("envoy", make_command(envoy_program, configuration, len(places.sockets) or 1), ROOT)
     stack.push_async_callback(_stop_envoy, envoy, admin)
     await admin.wait_until_ready(envoy)
     announce(places)
@@ -143,6 +145,15 @@ async def _stop_envoy(envoy: Child, admin: Admin) -> None:
     if not envoy.ended.done():
         await admin.drain(ENVOY_DRAIN_S)
     await envoy.stop(MARGIN_S)
+
+
+def give_sockets(deployment: Deployment, folder: Path) -> Deployment:
+    """The same with a Unix socket for each worker, where there are several: on the port, the kernel would choose for Envoy."""
+    if count_workers(deployment.server.workers) == 1 or deployment.server.socket:
+        return deployment
+    socket_path = str(folder / "worker")
+    server = replace(deployment.server, socket=socket_path)
+    return replace(deployment, server=server, server_flags=(*deployment.server_flags, "--socket", socket_path))
 
 
 def place(deployment: Deployment, server_host: str, server_port: int) -> Places:
@@ -156,7 +167,16 @@ def place(deployment: Deployment, server_host: str, server_port: int) -> Places:
         page=deployment.page,
         origins=list_origins(deployment.page_host, deployment.page_port, deployment.origins),
         max_message_bytes=deployment.server.max_message_bytes,
+        sockets=list_sockets(deployment.server),
     )
+
+
+def list_sockets(server: Settings) -> tuple[str, ...]:
+    """Those of its workers; none where there is one worker alone, or no socket."""
+    workers = count_workers(server.workers)
+    if workers == 1 or not server.socket:
+        return ()
+    return tuple(number_socket(server.socket, number) for number in range(1, workers + 1))
 
 
 def announce(places: Places) -> None:

@@ -17,7 +17,10 @@ Node = Any  # a part of the parsed file
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where everything is. Hosts are addresses of this machine, ports are above 0, `page` is an absolute folder."""
+    """Where everything is. Hosts are addresses of this machine, ports are above 0, `page` is an absolute folder.
+
+    `sockets` are those of the server's workers, where it has several: then Envoy calls them, and not the port that they share.
+    """
 
     page_host: str
     page_port: int
@@ -27,6 +30,7 @@ class Places:
     page: Path
     origins: tuple[str, ...]
     max_message_bytes: int
+    sockets: tuple[str, ...] = ()
 
 
 def make_bootstrap(places: Places) -> str:
@@ -34,10 +38,12 @@ def make_bootstrap(places: Places) -> str:
     root: Node = yaml.safe_load(TEMPLATE.read_text(encoding="utf-8"))
     listener = root["static_resources"]["listeners"][0]
     cluster = root["static_resources"]["clusters"][0]
-    endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+    servers = cluster["load_assignment"]["endpoints"][0]
     _set_address(root["admin"], "127.0.0.1", places.admin_port)
     _set_address(listener, places.page_host, places.page_port)
-    _set_address(endpoint, places.server_host, places.server_port)
+    _set_address(servers["lb_endpoints"][0]["endpoint"], places.server_host, places.server_port)
+    if places.sockets:
+        servers["lb_endpoints"] = [{"endpoint": {"address": {"pipe": {"path": path}}}} for path in places.sockets]
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
     _set_filters({each["name"]: each["typed_config"] for each in manager["http_filters"]}, places)
     _set_routes(manager["route_config"]["virtual_hosts"][0], places)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,6 +41,33 @@ def reserve_address(host: str, port: int) -> socket.socket:
         return _bind(host, port, (socket.SO_REUSEPORT, socket.SO_REUSEADDR))
 
 
+def check_socket(path: str) -> None:
+    """Finds out early whether a Unix socket can be had: gRPC would take the path away from a server that listens there.
+
+    What a server that was killed has left there is removed.
+
+    Raises:
+        ListenError: somebody listens there, it is no socket, or nothing can be made there.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX) as caller, socket.socket(socket.AF_UNIX) as bound:
+            caller.setblocking(False)  # a server that hangs is a server
+            with suppress(FileNotFoundError, ConnectionRefusedError):
+                caller.connect(path)
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+            if Path(path).is_socket():
+                os.unlink(path)
+            bound.bind(path)
+            os.unlink(path)
+    except OSError as error:
+        raise ListenError(f"can't listen on {path}: {error.strerror or error}") from error
+
+
+def number_socket(path: str, worker: int) -> str:
+    """The socket of one of several workers; none where there is none."""
+    return f"{path}.{worker}" if path else ""
+
+
 def _bind(host: str, port: int, options: tuple[int, ...]) -> socket.socket:
     """On the first address of `host` that can be had."""
     reason = ""
@@ -65,14 +95,21 @@ def listen(server: grpc.aio.Server, host: str, port: int, credentials: grpc.Serv
     Raises:
         ListenError: somebody was faster since check_address().
     """
+    return join(host, _listen(server, join(host, port), "", credentials))
+
+
+def listen_on_socket(server: grpc.aio.Server, path: str, credentials: grpc.ServerCredentials | None = None) -> None:
+    """The same on a Unix socket."""
+    _listen(server, path, "unix:", credentials)
+
+
+def _listen(server: grpc.aio.Server, place: str, scheme: str, credentials: grpc.ServerCredentials | None) -> int:
     try:
         if credentials:
-            taken = server.add_secure_port(join(host, port), credentials)
-        else:
-            taken = server.add_insecure_port(join(host, port))
+            return int(server.add_secure_port(scheme + place, credentials))
+        return int(server.add_insecure_port(scheme + place))
     except RuntimeError as error:
-        raise ListenError(f"can't listen on {join(host, port)}: {error}") from error
-    return join(host, taken)
+        raise ListenError(f"can't listen on {place}: {error}") from error
 
 
 def join(host: str, port: int) -> str:

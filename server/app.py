@@ -26,7 +26,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from server.address import check_address, listen
+from server.address import check_address, check_socket, listen, listen_on_socket
 from server.catalog import Catalog
 from server.config import Settings
 from server.cores import count_cores
@@ -94,9 +94,11 @@ async def start(settings: Settings) -> App:
     started_at = time.perf_counter()
     health = HealthServicer(SERVICE, OPEN_INFERENCE)
     alone = settings.workers == "1"
-    if alone:  # else the supervisor has done so, and holds the port for all
+    if alone:  # else the supervisor has done both, and holds the port for all
         check_address(settings.host, settings.port)
-    credentials, guards = _open_gate(settings)
+        if settings.socket:
+            check_socket(settings.socket)
+    (of_port, of_socket), guards = _open_gate(settings)
     catalog = Catalog(settings.models, health)
     recorder, scrape = await _open_metrics(settings, catalog, health)
     await catalog.open(Loader(settings, recorder).load)
@@ -111,7 +113,9 @@ async def start(settings: Settings) -> App:
     servicer = RecognizerServicer(catalog.models, intake, stream_window=settings.stream_window)
     traces = _open_traces(settings)
     server = make_server(servicer, health, settings, catalog, recorder, guards, traces)
-    address = listen(server, settings.host, settings.port, credentials)
+    address = listen(server, settings.host, settings.port, of_port)
+    if settings.socket:
+        listen_on_socket(server, settings.socket, of_socket)
     app = App(server, servicer, health, catalog, decoders, address, scrape, recorder, traces)
     await server.start()
     catalog.watch(settings.repository_poll_s)
@@ -121,12 +125,13 @@ async def start(settings: Settings) -> App:
     return app
 
 
-def _open_gate(settings: Settings) -> tuple[grpc.ServerCredentials | None, list[TokenGuard]]:
-    """Who may come in: TLS, if there is a certificate, and the token guard, if there are tokens."""
-    credentials = None
+def _open_gate(settings: Settings) -> tuple[list[grpc.ServerCredentials | None], list[TokenGuard]]:
+    """Who may come in: TLS by port and by socket, if there is a certificate, and the token guard, if there are tokens."""
+    credentials: list[grpc.ServerCredentials | None] = [None, None]
     if settings.tls_certificate:
         authorities = Path(settings.tls_client_authorities) if settings.tls_client_authorities else None
-        credentials = make_credentials(Identity(Path(settings.tls_certificate), Path(settings.tls_key), authorities))
+        identity = Identity(Path(settings.tls_certificate), Path(settings.tls_key), authorities)
+        credentials = [make_credentials(identity) for _ in credentials]  # gRPC takes the same ones once
     return credentials, [TokenGuard(Tokens(Path(settings.tokens)))] if settings.tokens else []
 
 

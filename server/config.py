@@ -37,6 +37,9 @@ class Settings:
 
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 for every interface")
     port: int = _setting(50051, "port to listen on; 0 takes a free one", at_least=0, at_most=65535)
+    socket: str = _setting(
+        "", "path of a Unix socket to listen on, too; of several workers, each has one: PATH.1, PATH.2; none: the port alone"
+    )
     tls_certificate: str = _setting("", "PEM file of the certificate with its chain; none: plain gRPC")
     tls_key: str = _setting("", "PEM file of the certificate's private key")
     tls_client_authorities: str = _setting(

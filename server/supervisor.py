@@ -20,7 +20,7 @@ from contextlib import AsyncExitStack, closing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from server.address import reserve_address
+from server.address import check_socket, number_socket, reserve_address
 from server.config import Settings, write_flags
 from server.cores import count_cores
 from server.signals import ignore_stop, listen_for_stop
@@ -53,6 +53,8 @@ async def supervise(settings: Settings) -> None:
     asked_to_stop = listen_for_stop()
     async with AsyncExitStack() as stack:
         port = stack.enter_context(reserve_address(settings.host, settings.port)).getsockname()[1]
+        for number in range(1, int(settings.workers) + 1) if settings.socket else ():
+            check_socket(number_socket(settings.socket, number))
         fleet = Fleet(share_out(settings, port))
         if settings.metrics_port >= 0:
             from server.scrape import Scrape
@@ -180,7 +182,8 @@ class Worker:
         """Starts a process. Returns how it ended, once it has."""
         self.reason, self.status, self.snapshot = "", None, {}
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "server.worker", str(self.number), *write_flags(settings)]
+        own = replace(settings, socket=number_socket(settings.socket, self.number))
+        command = [sys.executable, "-m", "server.worker", str(self.number), *write_flags(own)]
         with theirs:
             try:  # in a session of its own: Ctrl-C is for us alone
                 self._process = await asyncio.create_subprocess_exec(*command, stdin=theirs.fileno(), start_new_session=True)

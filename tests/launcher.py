@@ -20,13 +20,14 @@ MARK = "LAUNCHED_FOR_TEST"
 
 
 @contextmanager
-def launch(folder: Path, *flags: str, packages: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+def launch(folder: Path, *flags: str, packages: Path | None = None, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """The launcher; stderr goes to a file in `folder`. Ended at the end if it is still there, and nothing may be left of it.
 
-    `packages` is a folder of Python packages that hide others of the same name.
+    `packages` is a folder of Python packages that hide others of the same name; `variables` are its environment's, too.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DIGITSERVE_")}
     environment["PYTHONPATH"] = os.pathsep.join(map(str, filter(None, [packages, ROOT, ROOT / "clients/python"])))
+    environment |= variables
     environment[MARK] = uuid.uuid4().hex
     command = [sys.executable, "-m", "deploy", *flags]
     with (
@@ -54,9 +55,9 @@ def find_marked(value: str) -> list[int]:
     return found
 
 
-def fail(folder: Path, *flags: str, packages: Path | None = None) -> tuple[int, str]:
+def fail(folder: Path, *flags: str, packages: Path | None = None, **variables: str) -> tuple[int, str]:
     """(exit status, stderr) of a start that fails."""
-    with launch(folder, *flags, packages=packages) as process:
+    with launch(folder, *flags, packages=packages, **variables) as process:
         status = process.wait(TIMEOUT_S)
     return status, read_stderr(folder)
 

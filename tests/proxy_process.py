@@ -104,14 +104,16 @@ def find_route(root: Any, name: str) -> Any:
 class ProxyProcess:
     """Envoy with the configuration that `python -m deploy` writes, inside a `with` statement.
 
-    `edit` may change the parsed configuration first: shorter times, lower limits, more servers.
+    `edit` may change the parsed configuration first: shorter times, lower limits, more servers. With `sockets`, it calls those.
     """
 
-    def __init__(self, server_address: str, folder: Path, page: Path, edit: Edit | None = None) -> None:
+    def __init__(
+        self, server_address: str, folder: Path, page: Path, edit: Edit | None = None, sockets: tuple[str, ...] = ()
+    ) -> None:
         host, _, port = server_address.rpartition(":")
         self.port, self.admin_port = find_free_port(), find_free_port()
         origins = list_origins("127.0.0.1", self.port, ("https://listed.example",))
-        self.places = Places("127.0.0.1", self.port, self.admin_port, host, int(port), page, origins, 64 * 1024 * 1024)
+        self.places = Places("127.0.0.1", self.port, self.admin_port, host, int(port), page, origins, 2**26, sockets)
         self._edit = edit
         self._configuration = folder / "envoy.yaml"
         self._log = folder / "envoy.log"

@@ -60,6 +60,10 @@ class Upstream(RecognizerServicer):
         """To whoever asks for its health; calls are still answered."""
         self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
 
+    def say_serving(self) -> None:
+        """Takes it back."""
+        self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+
     def Recognize(self, request: pb.RecognizeRequest, context: Any) -> pb.RecognizeResponse:  # noqa: N802
         with self.arrived:
             self.calls += 1

@@ -107,6 +107,16 @@ def test_who_says_not_serving_is_left(proxy: ProxyProcess, pair: tuple[Upstream,
         assert time.monotonic() < end_s
 
 
+def test_who_comes_back_is_called_at_once(proxy: ProxyProcess, pair: tuple[Upstream, Upstream]) -> None:
+    """Two changes of health in less than a second, which Envoy would hand on together at the end of it."""
+    left, _ = pair
+    left.say_not_serving()
+    wait_until_healthy(proxy, 1)
+    left.say_serving()
+    wait_until_healthy(proxy, 2)
+    assert sorted(names(proxy)) == ["left", "right"]
+
+
 def test_nobody_healthy_is_503_at_once(proxy: ProxyProcess, pair: tuple[Upstream, Upstream]) -> None:
     for each in pair:
         each.say_not_serving()

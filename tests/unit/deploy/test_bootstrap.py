@@ -47,6 +47,20 @@ def test_other_ports_are_set_and_admin_stays_on_loopback() -> None:
     assert root["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
 
 
+def test_the_sockets_of_workers_stand_in_the_place_of_the_port() -> None:
+    root = yaml.safe_load(make_bootstrap(dataclasses.replace(PLACES, sockets=("/run/s.1", "/run/s.2"))))
+    (cluster,) = root["static_resources"]["clusters"]
+    (servers,) = cluster["load_assignment"]["endpoints"]
+    assert [each["endpoint"] for each in servers["lb_endpoints"]] == [
+        {"address": {"pipe": {"path": "/run/s.1"}}},
+        {"address": {"pipe": {"path": "/run/s.2"}}},
+    ]
+    servers["lb_endpoints"] = yaml.safe_load(make_bootstrap(PLACES))["static_resources"]["clusters"][0]["load_assignment"][
+        "endpoints"
+    ][0]["lb_endpoints"]
+    assert root == yaml.safe_load(make_bootstrap(PLACES)), "nothing else is changed"
+
+
 def test_origins_are_the_same_for_both_filters() -> None:
     more = dataclasses.replace(PLACES, origins=list_origins("::1", 80, ("https://page.example", "http://localhost")))
     found = leaves(yaml.safe_load(make_bootstrap(more)))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import deploy.__main__
+from deploy.__main__ import give_sockets, list_sockets
 from deploy.settings import read_deployment
 from server.config import SettingError
 
@@ -37,3 +39,22 @@ def test_origins_are_a_list() -> None:
 def test_what_can_not_be_meant_is_refused_by_name(flags: list[str], named: str) -> None:
     with pytest.raises(SettingError, match=named):
         read_deployment(flags, {})
+
+
+def test_each_of_several_workers_gets_a_socket_that_envoy_is_told_of(tmp_path: Path) -> None:
+    given = give_sockets(read_deployment(["--workers", "2"], {}), tmp_path)
+    assert given.server_flags == ("--workers", "2", "--socket", f"{tmp_path}/worker")
+    assert list_sockets(given.server) == (f"{tmp_path}/worker.1", f"{tmp_path}/worker.2")
+
+
+def test_sockets_that_were_asked_for_are_kept(tmp_path: Path) -> None:
+    asked = read_deployment(["--workers", "2"], {"DIGITSERVE_SOCKET": "/run/mine"})
+    assert give_sockets(asked, tmp_path) == asked
+    assert list_sockets(asked.server) == ("/run/mine.1", "/run/mine.2")
+
+
+def test_one_worker_is_called_by_its_port(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(deploy.__main__, "count_workers", lambda workers: 1)
+    alone = read_deployment(["--workers", "auto"], {})
+    assert give_sockets(alone, tmp_path) == alone
+    assert list_sockets(read_deployment(["--socket", "/run/mine"], {}).server) == ()

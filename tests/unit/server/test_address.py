@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+from pathlib import Path
+
 import pytest
 
-from server.address import ListenError, join, listen
+from server.address import ListenError, check_socket, join, listen, listen_on_socket, number_socket
 
 
 @pytest.mark.parametrize(
@@ -34,3 +37,26 @@ def test_the_port_that_was_taken_is_returned() -> None:
 def test_grpcs_refusal_becomes_ours() -> None:
     with pytest.raises(ListenError, match=r"^can't listen on 127\.0\.0\.1:80: taken meanwhile$"):
         listen(Server(RuntimeError("taken meanwhile")), "127.0.0.1", 80)
+
+
+def test_grpcs_refusal_of_a_socket_becomes_ours_too() -> None:
+    with pytest.raises(ListenError, match=r"^can't listen on /run/s: no room$"):
+        listen_on_socket(Server(RuntimeError("no room")), "/run/s")
+
+
+def test_the_workers_sockets_are_numbered_and_none_stays_none() -> None:
+    assert [number_socket(path, 2) for path in ("/run/s", "")] == ["/run/s.2", ""]
+
+
+def test_a_socket_that_nobody_listens_on_makes_room(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    assert path.is_socket()
+    check_socket(str(path))
+    assert not path.exists()
+
+
+def test_a_path_that_the_system_finds_too_long_is_a_reason(tmp_path: Path) -> None:
+    with pytest.raises(ListenError, match=r"AF_UNIX path too long$"):
+        check_socket(str(tmp_path / ("x" * 200)))

@@ -279,6 +279,19 @@ def test_a_process_that_cant_be_had_is_a_death_like_others(monkeypatch: pytest.M
     assert asyncio.run(Worker(1, lambda: None).run(TWO)) == "can't be started: Resource temporarily unavailable"
 
 
+@pytest.mark.parametrize(("socket_path", "own"), [("/run/s", "/run/s.3"), ("", "")])
+def test_a_worker_is_told_its_own_socket(monkeypatch: pytest.MonkeyPatch, socket_path: str, own: str) -> None:
+    told: list[str] = []
+
+    async def start(*command: str, **how: Any) -> Process:
+        told.extend(command)
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+    asyncio.run(Worker(3, lambda: None).run(Settings(workers="4", socket=socket_path)))
+    assert f"--socket={own}" in told
+
+
 def hear(*told: bytes, status: int = 1) -> tuple[Worker, str]:
     """A worker whose process has said this and then ended, and how that is told."""
     served: list[str] = []
