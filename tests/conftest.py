@@ -70,12 +70,16 @@ def models_folder() -> Path:
 @pytest.fixture(scope="session")
 def start_server(models_folder: Path) -> Iterator[StartServer]:
     """Starts a server of its own with further flags. It must have drained with status 0 at the latest by the session's end."""
+    started: list[ServerProcess] = []
     with ExitStack() as stack:
 
         def start(*flags: str, models: Path = models_folder) -> ServerProcess:
-            return stack.enter_context(ServerProcess("--port", "0", "--models", str(models), *flags))
+            started.append(stack.enter_context(ServerProcess("--port", "0", "--models", str(models), *flags)))
+            return started[-1]
 
         yield start
+        for server in started:  # all of them drain at the same time
+            server.terminate()
 
 
 @pytest.fixture(scope="session")

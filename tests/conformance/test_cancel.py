@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from tests.conformance.conftest import Proof
-from tests.conformance.waves import FLAGS, WAVE, count_arrived, count_computed, give_up, wait_for_queue
+from tests.conformance.doomed import count_drops, doom, start_heavy, wait_for
 from tests.conftest import StartServer
-from tests.mnist import Digits
 from tests.server_process import ServerProcess
 
 
-async def cancel(server: ServerProcess, calls: list[Any]) -> None:
-    await wait_for_queue(server, len(calls))
-    for call in calls:
-        call.cancel()
+def test_cancelled_calls(start_server: StartServer, tmp_path: Path, whole: bool, proof: Proof) -> None:
+    server, calls = start_heavy(start_server, tmp_path), 10_000 if whole else 1000
+    sent = 0
 
+    async def cancel(server: ServerProcess, wave: list[Any]) -> None:
+        nonlocal sent
+        sent += len(wave)
+        await wait_for(server, "digitserve_queue_images", sent)  # the cancelled lie there, too, until it is looked through
+        for call in wave:
+            call.cancel()
 
-def test_cancelled_calls(start_server: StartServer, mnist_test: Digits, whole: bool, proof: Proof) -> None:
-    server, calls = start_server(*FLAGS), 10_000 if whole else WAVE
-    ends = give_up(server, mnist_test, calls, 60, cancel)
-    arrived, (batches, images) = count_arrived(server), count_computed(server)
-    assert ends == {"CANCELLED": calls}
-    assert arrived == calls
-    assert (batches, images) == (0, 0)
-    proof(f"{calls:,} calls that are cancelled in the queue: none is computed", f"{arrived:,} came to the queue, 0 computed")
+    found = doom(server, calls, 600, cancel, busy_s=60 if whole else 6)
+    assert found.ends == {"CANCELLED": calls}
+    assert found.queued == calls
+    assert count_drops(server) == {"cancelled": calls}
+    assert found.computed == 0
+    promise = f"{calls:,} calls that are cancelled in the queue: none is computed"
+    proof(promise, f"{found.queued:,} came to the queue, 0 computed")

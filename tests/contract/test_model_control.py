@@ -29,7 +29,7 @@ from tests.contract.test_causes import framed
 from tests.details import failure_of
 from tests.in_process import GatedModel, read_stamps
 from tests.open_inference import image_input, open_stub, stamps
-from tests.unit.server.test_repository import write_model
+from tests.repository import write_model
 
 Test = Callable[[Any, grpc.aio.Channel], Awaitable[None]]
 NAMES = tuple("0123456789")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +18,9 @@ from tests.e2e.metrics import scrape
 from tests.e2e.test_metrics import settled
 from tests.pictures import encode_grey
 from tests.promql import Evaluator, NonsenseError, read_series
+from tests.repository import write_model
 from tests.server_process import ROOT, ServerProcess
 from tests.unit.server.graphs import write_graph
-from tests.unit.server.test_repository import write_model
 
 DASHBOARD = json.loads((ROOT / "deploy/grafana/digitserve.json").read_text(encoding="utf-8"))
 RULES = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yaml").read_text(encoding="utf-8"))
@@ -37,8 +36,7 @@ def write_fragile_model(root: Path) -> Path:
     (root / "graph").mkdir()
     content = write_graph(root / "graph", SIDE, brightest=199).read_bytes()
     described: dict[str, Any] = {"class_names": ["a", "b", "c"], "input": {"height": SIDE, "width": SIDE}}
-    folder = write_model(root / "models", sha256=hashlib.sha256(content).hexdigest(), **described)
-    (folder / "model.onnx").write_bytes(content)
+    folder = write_model(root / "models", content=content, **described)
     (folder.parent / "2").mkdir()
     return root / "models"
 

@@ -25,6 +25,7 @@ from digitserve import Client, MessageTooLarge
 
 from server.config import Settings, read_settings
 from tests.server_process import ROOT, SERVING, ServerProcess
+from tests.unit.train.printed import printed_dataset, write_data_folder
 
 DOCS = [page for folder in ("docs", "docs/models") for page in sorted((ROOT / folder).glob("*.md"))]
 PAGES = [ROOT / "README.md", ROOT / "clients/python/README.md", *DOCS]
@@ -42,7 +43,7 @@ HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 # Settings that make a command that is shown small enough for a test; {} is the test's own folder.
 SMALL = {
     "train": "--epochs 1 --limit 512",
-    "export": "--models {}/models",
+    "export": "--models {}/models --variants fp32",
     "bench": "--quick --only start lone --models {0}/served --output {0}/results.json",
     "digitserve bench": "--duration 0.3 --warmup 0.1",
     "server.labels": "--models {}/labelled",
@@ -187,10 +188,9 @@ def test_a_server_starts_and_ctrl_c_drains_it(line: Block, folder: Path, environ
 
 def test_training_and_export_lead_to_a_served_model(folder: Path, environment: dict[str, str]) -> None:
     """The lines of all pages in their order, as a reader would type them: each builds on the one before."""
-    if "DIGITSERVE_DATA" not in environment:
-        pytest.skip("DIGITSERVE_DATA is not set: there is no MNIST to train on")
+    data = write_data_folder(folder / "data", printed_dataset())  # a report on all of MNIST takes longer than the training
     for line in TRAININGS:
-        run(words_of(line.text, folder), environment)
+        run(words_of(line.text, folder), environment | {"DIGITSERVE_DATA": str(data)})
     with ServerProcess("--port", "0", "--models", str(folder / "models")) as own, Client(own.address) as client:
         assert client.models()[0].version == "2"
 

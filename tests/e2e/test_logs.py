@@ -14,7 +14,7 @@ from digitserve.v1 import recognizer_pb2 as pb
 
 from tests.conftest import StartServer
 from tests.e2e.test_dashboard import make_request, write_fragile_model
-from tests.server_process import start_process
+from tests.server_process import ServerProcess, start_process
 
 TIME = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -67,6 +67,5 @@ def test_the_reason_for_not_starting_is_an_object_too() -> None:
     assert (last["level"], last["message"]) == ("critical", f"can't listen on 127.0.0.1:{port}: Address already in use")
 
 
-def test_text_is_the_default(start_server: StartServer) -> None:
-    server = start_server()
+def test_text_is_the_default(server: ServerProcess) -> None:
     assert re.search(r" INFO digitserve\.app: serving on ", server.stderr)

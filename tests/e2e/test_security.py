@@ -151,7 +151,7 @@ def test_tls(start_server: StartServer, authority: Authority, files: tuple[Path,
     address = start_server(*make_flags(files)).address
     with Client(address, tls=TLS(authority.path)) as client:
         assert client.recognize(BLANK).characters[0].unsure
-    for stranger in (Client(address, timeout_s=2), Client(address, timeout_s=2, tls=TLS())):
+    for stranger in (Client(address, timeout_s=1), Client(address, timeout_s=1, tls=TLS())):
         with stranger, pytest.raises(Unavailable):
             stranger.recognize(BLANK)
 
@@ -178,5 +178,5 @@ def test_mutual_tls(start_server: StartServer, authority: Authority, files: tupl
     with Client(address, tls=TLS(authority.path, *mine)) as client:
         assert client.models()
     for tls in (TLS(authority.path), TLS(authority.path, *others)):
-        with Client(address, timeout_s=2, tls=tls) as stranger, pytest.raises(Unavailable):
+        with Client(address, timeout_s=1, tls=tls) as stranger, pytest.raises(Unavailable):
             stranger.models()

@@ -24,9 +24,9 @@ START_S = 3.0
 ATTEMPTS = 4  # other work on the machine may slow one start, not all of them
 
 
-def test_it_serves_within_three_seconds(start_server: StartServer) -> None:
-    started_s: list[float] = []
-    while not started_s or (min(started_s) >= START_S and len(started_s) < ATTEMPTS):
+def test_it_serves_within_three_seconds(server: ServerProcess, start_server: StartServer) -> None:
+    started_s = [server.start_s]
+    while min(started_s) >= START_S and len(started_s) < ATTEMPTS:
         started_s.append(start_server().start_s)
     assert min(started_s) < START_S, started_s
 
@@ -66,8 +66,8 @@ def test_a_bad_setting(flag: str, line: str) -> None:
     assert refuse(flag) == (2, f"bad setting: {line}")
 
 
-def test_it_says_its_settings(start_server: StartServer) -> None:
-    assert "settings: host=127.0.0.1 port=0 " in start_server("--max-queue-size", "99").stderr.splitlines()[0]
+def test_it_says_its_settings(server: ServerProcess) -> None:
+    assert "settings: host=127.0.0.1 port=0 " in server.stderr.splitlines()[0]
 
 
 def test_settings_can_be_checked_without_a_server(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

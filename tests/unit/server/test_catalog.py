@@ -3,98 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import gc
-import json
-import logging
 import shutil
 import weakref
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from server import catalog as module
-from server import loader
-from server.catalog import Catalog
-from server.config import Settings
-from server.errors import ModelNotFound, ModelRefused
-from server.health import HealthServicer
-from server.loader import Loader
-from server.repository import ModelCard, RepositoryError, Version, survey
-from server.servicer import Served
-from server.session import CPU, ModelError
-from tests.unit.server.test_loader import Session, write_sums
-from tests.unit.server.test_repository import CONTENT, write_model
-
-
-class Bench:
-    """A repository, and a catalog before it whose models are loaded by nobody: the card's description says what comes of it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.health = HealthServicer()
-        self.catalog = Catalog(root, self.health)
-        self.loaded: list[Version] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    def write(self, version: str = "1", name: str = "digits", **changes: Any) -> Path:
-        return write_model(self.root, name, version, **changes)
-
-    def rewrite(self, version: str = "1", **changes: Any) -> None:
-        shutil.rmtree(self.root / "digits" / version)
-        self.write(version, **changes)
-
-    async def load(self, card: ModelCard, report: Callable[[], object]) -> Served:
-        self.loaded.append((card.name, card.version))
-        await self.gate.wait()
-        if card.description == "bad":
-            raise ModelError(f"{card.path} can't be loaded: [engine at 0xdeadbeef]")
-        if card.description == "bug":
-            raise ZeroDivisionError("the secret of line 42")
-        batcher: Any = SimpleNamespace(healthy=card.description != "fails", report=report)
-        return Served(card, batcher, CPU)
-
-    async def open(self) -> None:
-        await self.catalog.open(self.load)
-        self.catalog.watch(0)
-        self.loaded.clear()
-
-    async def look(self, times: int = 1) -> None:
-        """Looks, and waits for what that begins."""
-        for _ in range(times):
-            await self.catalog.look()
-            await asyncio.gather(*self.catalog._tasks)
-
-    @property
-    def served(self) -> dict[str, str]:
-        """What each name means."""
-        return {name: f"{one.card.name} {one.card.version}" for name, one in self.catalog.models.items()}
-
-    @property
-    def versions(self) -> list[str]:
-        return sorted({*self.served.values()})
-
-
-Scenario = Callable[[Bench], Awaitable[None]]
-
-
-def played(scenario: Scenario) -> Callable[[Path], None]:
-    """Makes a scenario a test, before an empty repository."""
-
-    @functools.wraps(scenario)
-    def test(tmp_path: Path) -> None:
-        async def run() -> None:
-            async with asyncio.timeout(30):
-                await scenario(Bench(tmp_path))
-
-        asyncio.run(run())
-
-    del test.__wrapped__  # pytest asks for the arguments that it sees
-    return test
+from tests.repository import CONTENT
+from tests.unit.server.catalog_bench import Bench, played, reasons
 
 
 @played
@@ -217,103 +136,6 @@ async def test_a_version_that_goes_while_it_is_loaded_is_not_served(bench: Bench
     assert (bench.versions, bench.catalog.refused) == (["digits 1"], {})
 
 
-def reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-
-
-def test_a_bad_version_is_refused_and_named_and_tried_again_once_it_changes(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def run() -> None:
-        bench = Bench(tmp_path)
-        bench.write()
-        await bench.open()
-        (bench.write("2") / "model.onnx").write_bytes(b"altered")
-        await bench.look(5)
-        (said,) = reasons(caplog)
-        assert said.startswith(f"digits 2 is refused: {tmp_path}/digits/2/model.onnx is not the file that model.json describes")
-        assert bench.versions == ["digits 1"]
-        assert bench.catalog.refused["digits", "2"].startswith("digits/2/model.onnx is not the file that model.json describes")
-        bench.rewrite("2")
-        await bench.look(2)
-        assert (bench.versions, bench.catalog.refused) == (["digits 1", "digits 2"], {})
-        assert len(reasons(caplog)) == 1
-
-    asyncio.run(run())
-
-
-@played
-async def test_where_new_files_are_refused_the_old_ones_go_on(bench: Bench) -> None:
-    bench.write(description="good")
-    await bench.open()
-    bench.rewrite(description="bad")
-    await bench.look(3)
-    assert bench.catalog.models["digits:1"].card.description == "good"
-    assert bench.catalog.refused == {("digits", "1"): "digits/1/model.onnx can't be loaded"}, "an engine's words are not ours"
-
-
-def test_the_unforeseen_is_a_refusal_with_its_traceback_in_the_log_alone(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def run() -> None:
-        bench = Bench(tmp_path)
-        bench.write()
-        bench.write("2", description="bug")
-        await bench.open()
-        assert bench.catalog.refused == {("digits", "2"): "it failed unexpectedly; the server's log knows more"}
-        assert bench.versions == ["digits 1"]
-
-    asyncio.run(run())
-    assert "the secret of line 42" in caplog.text
-    assert reasons(caplog)[0] == "digits 2 failed unexpectedly"
-
-
-@played
-async def test_at_the_start_a_bad_version_beside_a_good_one_is_refused(bench: Bench) -> None:
-    bench.write("1", description="bad")
-    bench.write("2")
-    bench.write("3", description="bad")
-    await bench.open()
-    assert bench.versions == ["digits 2"]
-    assert list(bench.catalog.refused) == [("digits", "1"), ("digits", "3")]
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [({"description": "bad"}, "model.onnx can't be loaded"), ({"threshold": None}, "'threshold' is missing")],
-)
-def test_a_model_without_a_good_version_stops_the_start(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
-    async def run() -> None:
-        bench = Bench(tmp_path)
-        bench.write()
-        bench.write(name="letters", **changes)
-        with pytest.raises((ModelError, RepositoryError), match=reason):
-            await bench.open()
-
-    asyncio.run(run())
-
-
-@played
-async def test_a_model_whose_files_change_while_the_server_starts_stops_the_start(bench: Bench) -> None:
-    bench.write()
-    bench.gate.clear()
-    opening = asyncio.create_task(bench.open())
-    while not bench.loaded:
-        await asyncio.sleep(0)
-    bench.rewrite(description="another")
-    bench.gate.set()
-    with pytest.raises(RepositoryError, match="has changed while it was read"):
-        await opening
-
-
-@played
-async def test_labels_that_cant_be_read_stop_the_start(bench: Bench) -> None:
-    bench.write()
-    (bench.root / "digits" / "labels.json").write_text("{")
-    with pytest.raises(RepositoryError, match=r"digits/labels\.json must be an object"):
-        await bench.open()
-
-
 @played
 async def test_a_version_whose_folder_has_gone_is_served_no_more(bench: Bench) -> None:
     for version, description in [("1", ""), ("2", ""), ("3", "bad")]:
@@ -356,52 +178,6 @@ def test_where_the_repository_cant_be_seen_everything_goes_on_and_the_log_says_s
     asyncio.run(run())
 
 
-def write_labels(bench: Bench, **labels: str) -> None:
-    (bench.root / "digits" / "labels.json").write_text(json.dumps(labels))
-
-
-@played
-async def test_a_label_is_moved_by_one_look_and_nothing_is_loaded(bench: Bench) -> None:
-    bench.write("1", labels=["stable"])
-    bench.write("2")
-    await bench.open()
-    for stable in ("2", "1", "2"):
-        write_labels(bench, stable=stable)
-        await bench.look()
-        assert bench.served["digits"] == bench.served[""] == bench.served["digits@stable"] == f"digits {stable}"
-        assert {one.card.version for one in bench.catalog.models.values() if one.labels} == {stable}
-    assert bench.loaded == []
-
-
-@played
-async def test_a_label_is_moved_while_something_loads(bench: Bench) -> None:
-    bench.write("1", labels=["stable"])
-    bench.write("2")
-    await bench.open()
-    bench.gate.clear()
-    bench.write("3")
-    await bench.catalog.look()
-    await bench.catalog.look()
-    write_labels(bench, stable="2")
-    await bench.catalog.look()
-    assert (bench.served["digits"], "digits:3" in bench.served) == ("digits 2", False)
-    bench.gate.set()
-    await bench.look()
-    assert (bench.served["digits"], bench.served["digits:3"]) == ("digits 2", "digits 3")
-
-
-@played
-async def test_a_label_that_is_ahead_of_its_version_takes_effect_with_it(bench: Bench) -> None:
-    bench.write("1", labels=["stable"])
-    await bench.open()
-    write_labels(bench, stable="2")
-    await bench.look()
-    assert bench.served["digits"] == "digits 1"
-    bench.write("2")
-    await bench.look(2)
-    assert bench.served["digits"] == "digits 2"
-
-
 @played
 async def test_versions_are_loaded_one_at_a_time(bench: Bench) -> None:
     bench.write()
@@ -422,37 +198,6 @@ async def test_versions_are_loaded_one_at_a_time(bench: Bench) -> None:
 
 
 @played
-async def test_health_tells_of_nothing_before_the_server_listens(bench: Bench) -> None:
-    bench.write()
-    await bench.catalog.open(bench.load)
-    assert not bench.health.is_serving()
-    bench.catalog.watch(0)
-    assert [bench.health.is_serving(name) for name in ("", "digits", "digits:1")] == [True] * 3
-
-
-@played
-async def test_a_failing_model_that_is_replaced_leaves_the_server_well(bench: Bench) -> None:
-    bench.write(description="fails")
-    await bench.open()
-    assert not bench.health.is_serving()
-    bench.rewrite(description="well")
-    await bench.look(2)
-    assert bench.health.is_serving()
-
-
-@played
-async def test_a_model_that_begins_to_fail_is_reported_by_all_its_names(bench: Bench) -> None:
-    bench.write("1", labels=["stable"])
-    bench.write("2")
-    await bench.open()
-    batcher: Any = bench.catalog.models["digits:1"].batcher
-    batcher.healthy = False
-    batcher.report()
-    names = ("", "digits", "digits:1", "digits@stable", "digits:2")
-    assert [bench.health.is_serving(name) for name in names] == [False, False, False, False, True]
-
-
-@played
 async def test_who_has_found_a_model_keeps_it_and_the_last_one_lets_it_go(bench: Bench) -> None:
     bench.write(description="old")
     await bench.open()
@@ -466,37 +211,6 @@ async def test_who_has_found_a_model_keeps_it_and_the_last_one_lets_it_go(bench:
         assert gone() is found
         del found
         assert gone() is None
-    finally:
-        gc.enable()
-
-
-def test_a_refused_session_is_let_go_without_a_garbage_collection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sessions: list[weakref.ref[Session]] = []
-
-    def open_session(*given: Any, **named: Any) -> Session:
-        session = Session()
-        session.broken = len(sessions) > 0
-        sessions.append(weakref.ref(session))
-        return session
-
-    monkeypatch.setattr(loader, "open_session", open_session)
-    write_sums(tmp_path)
-
-    async def run() -> None:
-        catalog = Catalog(tmp_path, HealthServicer())
-        await catalog.open(Loader(Settings(execution_provider="cpu")).load)
-        shutil.copytree(tmp_path / "digits" / "1", tmp_path / "digits" / "2")
-        card = json.loads((tmp_path / "digits" / "2" / "model.json").read_text())
-        (tmp_path / "digits" / "2" / "model.json").write_text(json.dumps(card | {"version": "2"}))
-        for _ in range(3):
-            await catalog.look()
-            await asyncio.gather(*catalog._tasks)
-        assert catalog.refused == {("digits", "2"): "digits/2/model.onnx can't be run on an image of 8 x 8"}
-        assert [session() is None for session in sessions] == [False, True]
-
-    gc.disable()
-    try:
-        asyncio.run(asyncio.wait_for(run(), 30))
     finally:
         gc.enable()
 
@@ -537,102 +251,3 @@ def test_a_look_that_fails_is_logged_and_is_not_the_last(
     asyncio.run(asyncio.wait_for(run(), 30))
     assert reasons(caplog)[0] == "a look at the model repository failed"
     assert "ZeroDivisionError: a bug" in caplog.text
-
-
-@played
-async def test_a_model_is_loaded_when_somebody_says_so(bench: Bench) -> None:
-    bench.write()
-    await bench.open()
-    bench.write("2")
-    write_labels(bench, canary="2")
-    await bench.catalog.load("digits")
-    assert (bench.served["digits"], bench.served["digits@canary"]) == ("digits 2", "digits 2")
-    await bench.catalog.load("digits")
-    assert bench.loaded == [("digits", "2")], "what is served already is not loaded again"
-
-
-def test_a_look_that_began_before_a_version_came_does_not_take_it_for_gone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def run() -> None:
-        bench = Bench(tmp_path)
-        bench.write()
-        await bench.open()
-        before = survey(tmp_path)
-        bench.write("2")
-        await bench.catalog.load("digits")
-        with monkeypatch.context() as patch:
-            patch.setattr(module, "survey", lambda root: before)
-            await bench.look()
-        assert bench.versions == ["digits 1", "digits 2"]
-
-    asyncio.run(run())
-
-
-@played
-async def test_whoever_loads_a_bad_version_is_told_why_and_may_try_again(bench: Bench) -> None:
-    bench.write()
-    await bench.open()
-    bench.write("2", description="bad")
-    for _ in range(2):
-        with pytest.raises(ModelRefused, match=r"^digits 2 is refused: digits/2/model\.onnx can't be loaded$"):
-            await bench.catalog.load("digits")
-    assert bench.loaded == [("digits", "2")] * 2
-    assert bench.versions == ["digits 1"]
-    bench.write("3")
-    await bench.catalog.load("digits")
-    assert bench.served["digits"] == "digits 3"
-
-
-@played
-async def test_nobody_can_be_neither_loaded_nor_unloaded(bench: Bench) -> None:
-    bench.write()
-    await bench.open()
-    for act in (bench.catalog.load, bench.catalog.unload):
-        for name in ("letters", "", "../digits", "digits/1", "x" * 1000):
-            with pytest.raises(ModelNotFound) as caught:
-                await act(name)
-            assert len(caught.value.message) < 150
-
-
-@played
-async def test_nothing_is_loaded_from_a_repository_that_cant_be_read(bench: Bench) -> None:
-    bench.write()
-    await bench.open()
-    shutil.rmtree(bench.root)
-    with pytest.raises(ModelRefused, match=r"^the model repository can't be read; the server's log knows more$"):
-        await bench.catalog.load("digits")
-    assert bench.versions == ["digits 1"]
-
-
-@played
-async def test_an_unloaded_model_stays_away_until_it_is_loaded(bench: Bench) -> None:
-    bench.write()
-    bench.write("2", description="bad")
-    bench.write(name="letters")
-    await bench.open()
-    await bench.catalog.unload("digits")
-    await bench.look(3)
-    assert (bench.versions, bench.loaded, bench.catalog.refused) == (["letters 1"], [], {})
-    assert "" not in bench.served, "whoever names no model must not get another alphabet"
-    assert bench.catalog.list_absent() == {("digits", "1"): "unloaded", ("digits", "2"): "unloaded"}
-    assert not bench.health.is_serving("digits")
-    with pytest.raises(ModelRefused):
-        await bench.catalog.load("digits")
-    assert bench.served["digits"] == bench.served[""] == "digits 1"
-    assert bench.catalog.list_absent() == {("digits", "2"): "digits/2/model.onnx can't be loaded"}
-
-
-@played
-async def test_a_load_that_was_about_to_begin_does_not_bring_an_unloaded_model_back(bench: Bench) -> None:
-    bench.write()
-    bench.write(name="letters")
-    await bench.open()
-    bench.write("2")
-    await bench.catalog.look()
-    await bench.catalog.look()
-    assert bench.catalog._tasks, "the test must be as early as that"
-    unloading = asyncio.create_task(bench.catalog.unload("digits"))
-    await bench.look(3)
-    await unloading
-    assert bench.versions == ["letters 1"]

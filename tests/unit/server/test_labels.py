@@ -13,7 +13,7 @@ import pytest
 from server.labels import Labels, index_names, main, parse_labels, read_own_labels
 from server.repository import ModelCard, RepositoryError
 from tests.in_process import CARD
-from tests.unit.server.test_repository import write_model
+from tests.repository import write_model
 
 OLD, NEW = replace(CARD, labels=("stable",)), replace(CARD, version="2", labels=("canary",))
 CHARS = replace(CARD, name="chars", labels=())

@@ -26,8 +26,8 @@ from server.recorder import ModelRecord, Recorder
 from server.repository import read_card
 from server.servicer import Served
 from server.session import CPU, CUDA, ModelError, ProviderError
+from tests.repository import write_model
 from tests.unit.server.graphs import SumModel, write_graph
-from tests.unit.server.test_repository import write_model
 
 
 class Session:
@@ -95,8 +95,7 @@ def write_sums(root: Path, **changes: Any) -> None:
     root.joinpath("graph").mkdir()
     content = write_graph(root / "graph").read_bytes()
     described: dict[str, Any] = {"class_names": ["a", "b", "c"], "input": {"height": 8, "width": 8}}
-    folder = write_model(root, sha256=hashlib.sha256(content).hexdigest(), **described, **changes)
-    (folder / "model.onnx").write_bytes(content)
+    write_model(root, content=content, **described, **changes)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import tracemalloc
 from collections.abc import Callable
@@ -16,27 +15,7 @@ import pytest
 
 from server.golden import pack
 from server.repository import ModelCard, RepositoryError, Variant, read_card, refuse_unknown, survey
-
-CONTENT = b"stands for an ONNX file"
-
-
-def write_model(root: Path, name: str = "digits", version: str = "1", **changes: Any) -> Path:
-    """Publishes a model; a change of None removes the key."""
-    folder = root / name / version
-    folder.mkdir(parents=True)
-    (folder / "model.onnx").write_bytes(CONTENT)
-    card = {
-        "name": name,
-        "version": version,
-        "class_names": ["a", "b"],
-        "input": {"height": 28, "width": 28},
-        "max_batch_size": 64,
-        "threshold": 0.5,
-        "metrics": {"accuracy": 0.99, "n": 1000},
-        "sha256": hashlib.sha256(CONTENT).hexdigest(),
-    } | changes
-    (folder / "model.json").write_text(json.dumps({key: value for key, value in card.items() if value is not None}))
-    return folder
+from tests.repository import CONTENT, write_model
 
 
 def read_repository(root: Path) -> list[ModelCard]:
