@@ -16,7 +16,6 @@ SPECK_SHARE = 0.03  # of the largest blot's area: what is smaller and lies apart
 EDGE_RIVAL_SHARE = 0.1  # a blot at the border gives way to an inner one that is at least so large
 
 Mask = NDArray[np.bool_]
-Counts = NDArray[np.intp]
 Rows = tuple[int, int, int, int]  # top, bottom, left, right; the ends excluded
 
 
