@@ -179,13 +179,14 @@ def make_server(
     if traces:
         services = [traces.watch(name, service) for name, service in zip((SERVICE, OPEN_INFERENCE), services, strict=True)]
     ours, open_inference = services
-    server = grpc.aio.server(interceptors=guards, options=channel_options(settings))
-    registrar = Registrar(server)
+    registrar = Registrar()
     recognizer_pb2_grpc.add_RecognizerServicer_to_server(ours, registrar)  # type: ignore[no-untyped-call]
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(open_inference, registrar)
     health_pb2_grpc.add_HealthServicer_to_server(health, registrar)
     names = (SERVICE, OPEN_INFERENCE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(Reflection(names), registrar)
+    server = grpc.aio.server(options=channel_options(settings))
+    server.add_generic_rpc_handlers((*guards, registrar))  # asked in this order
     return server
 
 

@@ -15,12 +15,12 @@ from server.messages import Malformed, Registrar
 
 def register(message: Any, make_handler: Any = grpc.unary_unary_rpc_method_handler) -> Any:
     """The deserializer that a server gets to see for an RPC that takes `message`."""
-    taken: dict[str, Any] = {}
-    server = SimpleNamespace(add_registered_method_handlers=lambda service, handlers: taken.update(handlers))
+    registrar = Registrar()
     handler = make_handler(print, request_deserializer=message.FromString)
-    Registrar(server).add_registered_method_handlers("Recognizer", {"Recognize": handler})
-    assert print in taken["Recognize"]
-    return taken["Recognize"].request_deserializer
+    registrar.add_registered_method_handlers("Recognizer", {"Recognize": handler})
+    found = registrar.service(SimpleNamespace(method="/Recognizer/Recognize"))
+    assert print in found
+    return found.request_deserializer
 
 
 @pytest.mark.parametrize("make_handler", [grpc.unary_unary_rpc_method_handler, grpc.stream_stream_rpc_method_handler])
@@ -42,3 +42,7 @@ def test_a_bad_one_is_refused_when_it_is_read() -> None:
 def test_in_a_stream_it_is_refused_by_its_reader() -> None:
     with pytest.raises(InvalidRequest, match=REASON):
         register(pb.RecognizeRequest, grpc.stream_stream_rpc_method_handler)(b"\xff" * 20)
+
+
+def test_nobody_answers_a_method_that_is_not_there() -> None:
+    assert Registrar().service(SimpleNamespace(method="/Recognizer/Recognise")) is None
