@@ -14,11 +14,17 @@ from train.data import Dataset, Images, Origin, split
 from train.emnist import load_letters
 from train.errors import DataError
 from train.folder import load_folder
+from train.habits import load_habits
 from train.hanzi import load_hanzi
 from train.mnist import load_mnist
 
 Loader = Callable[[Path | None], Dataset]
-LOADERS: Mapping[str, Loader] = {"mnist": load_mnist, "emnist-letters": load_letters, "hanzi": load_hanzi}
+LOADERS: Mapping[str, Loader] = {
+    "mnist": load_mnist,
+    "emnist-letters": load_letters,
+    "hanzi": load_hanzi,
+    "habits": load_habits,
+}
 FOLDER = "folder:"
 
 _JOINT = re.compile(rf"\+(?={'|'.join(re.escape(start) for start in (*LOADERS, FOLDER))})")  # a path may hold a + itself

@@ -147,12 +147,17 @@ class Trainer:
         return torch.stack((loss.detach(), (logits.argmax(1) == labels).float().mean()))
 
     def _loss(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
-        """How far the answers are from the labels, and from what the teachers answer to the same images."""
-        loss = cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
-        if self.teachers is None:
-            return loss
-        taught = cross_entropy(logits, self.teachers(images[: len(labels)]))
-        return torch.lerp(loss, taught, self.settings.teachers_weight)
+        """How far the answers are from the labels, and from what the teachers answer to the same images.
+
+        Where the teachers are wrong, the label alone counts: among images that they have never seen, such as those that
+        `--extra` added, they may not know what they are talking about.
+        """
+        losses = cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing, reduction="none")
+        if self.teachers is not None:
+            answers = self.teachers(images[: len(labels)])
+            taught = cross_entropy(logits, answers, reduction="none")
+            losses = torch.lerp(losses, taught, self.settings.teachers_weight * (answers.argmax(1) == labels))
+        return losses.mean()
 
     def _draw(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """A batch, each image from the original or from its reframed copy, and moved by a little; strangers at its end."""

@@ -16,19 +16,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from server.preprocess import frame
+from train import pen
 from train.data import Dataset
+from train.pen import CANVAS, draw, smooth
 
 COUNT = 21000  # strangers that are made, 3,000 of each kind; of 857 scribbles each, a network had learned those very ones
-CANVAS = 112  # pixels a side on which they are drawn, four times the frame's
 
 LOOK_LIKE_DIGITS = frozenset("OILZSBGQ")  # upper or lower case: 0 1 1 2 5 8-6 6-9 9
 
 Grey = NDArray[np.uint8]
-Point = tuple[float, float]
 
 
 def load_strangers(characters: Tensor, cache: Path) -> Tensor:
@@ -73,12 +73,12 @@ def _is_wide(pixels: Grey) -> bool:
 def scribble(characters: Grey, random: np.random.Generator) -> Grey:
     """One stroke that turns at random, back and forth, without lifting the pen. Fewer than six corners could be a 2 or a 3."""
     turns = int(random.integers(6, 22))
-    return _draw([_smooth(_wander(turns, random))], random)
+    return draw([smooth(_wander(turns, random))], random)
 
 
 def tangle(characters: Grey, random: np.random.Generator) -> Grey:
     """Several strokes across each other."""
-    return _draw([_smooth(_wander(int(random.integers(3, 6)), random)) for _ in range(int(random.integers(3, 7)))], random)
+    return draw([smooth(_wander(int(random.integers(3, 6)), random)) for _ in range(int(random.integers(3, 7)))], random)
 
 
 def grid(characters: Grey, random: np.random.Generator) -> Grey:
@@ -88,7 +88,7 @@ def grid(characters: Grey, random: np.random.Generator) -> Grey:
     columns = np.linspace(first, last, int(random.integers(3, 5))) + random.normal(0, 3, (2, 1))
     lines = [[(10.0, float(start)), (CANVAS - 10.0, float(end))] for start, end in rows.T]
     lines += [[(float(start), 10.0), (float(end), CANVAS - 10.0)] for start, end in columns.T]
-    return _draw(lines, random)
+    return draw(lines, random)
 
 
 def star(characters: Grey, random: np.random.Generator) -> Grey:
@@ -96,7 +96,7 @@ def star(characters: Grey, random: np.random.Generator) -> Grey:
     middle = np.array([CANVAS, CANVAS]) / 2 + random.normal(0, 5, 2)
     angles = np.arange(count := int(random.integers(3, 7))) * np.pi / count + random.normal(0, 0.15, count) + random.random()
     reach = np.stack([np.cos(angles), np.sin(angles)], 1) * random.uniform(25, 45, (count, 1))
-    return _draw([[tuple(middle - ray), tuple(middle + ray)] for ray in reach], random)
+    return draw([[tuple(middle - ray), tuple(middle + ray)] for ray in reach], random)
 
 
 def crowd(characters: Grey, random: np.random.Generator) -> Grey:
@@ -140,28 +140,10 @@ def _wander(turns: int, random: np.random.Generator) -> NDArray[np.float64]:
     return random.uniform(14, CANVAS - 14, (turns, 2))
 
 
-def _smooth(corners: NDArray[np.float64]) -> list[Point]:
-    """A curve through the corners' middles (quadratic splines), as a hand would round them."""
-    middles = (corners[1:] + corners[:-1]) / 2
-    t = np.linspace(0, 1, 12)[:, None]
-    pieces = [
-        (1 - t) ** 2 * start + 2 * t * (1 - t) * corner + t**2 * end
-        for start, corner, end in zip(middles[:-1], corners[1:-1], middles[1:], strict=True)
-    ]
-    return [(float(x), float(y)) for x, y in np.concatenate([corners[:1], *pieces, corners[-1:]])]
-
-
-def _draw(strokes: list[list[Point]], random: np.random.Generator) -> Grey:
-    canvas = Image.new("L", (CANVAS, CANVAS))
-    pen, width = ImageDraw.Draw(canvas), int(random.integers(4, 12))
-    for stroke in strokes:
-        pen.line(stroke, fill=255, width=width, joint="curve")
-    return np.asarray(canvas.filter(ImageFilter.GaussianBlur(1.0)))
-
-
 def _fingerprint(characters: Grey, count: int) -> str:
-    """What the strangers depend on: this file, and the characters that `crowd` takes."""
+    """What the strangers depend on: this file, the pen, and the characters that `crowd` takes."""
     digest = hashlib.sha256(np.ascontiguousarray(characters).tobytes())
-    digest.update(Path(__file__).read_bytes())
+    for source in (__file__, pen.__file__):
+        digest.update(Path(source).read_bytes())
     digest.update(f"{characters.shape} {count}".encode())
     return digest.hexdigest()[:16]

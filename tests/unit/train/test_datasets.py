@@ -35,11 +35,13 @@ def numbers(images: Images) -> set[int]:
 
 
 def test_the_names_that_are_promised_are_known() -> None:
-    assert set(LOADERS) == {"mnist", "emnist-letters", "hanzi"}
+    assert set(LOADERS) == {"mnist", "emnist-letters", "hanzi", "habits"}
 
 
 def test_an_unknown_name_says_which_there_are(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"dataset 'mnits' is unknown; there are: mnist, emnist-letters, hanzi, folder:PATH"):
+    with pytest.raises(
+        DataError, match=r"dataset 'mnits' is unknown; there are: mnist, emnist-letters, hanzi, habits, folder:PATH"
+    ):
         load_dataset("mnits", tmp_path)
 
 

@@ -47,31 +47,46 @@ def test_no_path_no_teacher(digits: Dataset) -> None:
     assert load_teachers([], digits.class_names, digits.side) is None
 
 
-def test_a_student_comes_to_answer_as_its_teacher_does(digits: Dataset, tmp_path: Path) -> None:
-    """The teacher is always wrong, by one: a student that only learns from it is so, too."""
+class Confuses(torch.nn.Module):
+    """Says of every image that it is what it is or the digit after it: of the latter with this probability."""
 
-    class Wrong(torch.nn.Module):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return torch.nn.functional.one_hot((right(images).argmax(1) + 1) % 10, 10).float()
+    def __init__(self, right: torch.nn.Module, confusion: float) -> None:
+        super().__init__()
+        self.right, self.confusion = right.eval(), confusion
 
-    def errors(weight: float) -> tuple[int, int]:
-        settings = Settings(epochs=8, batch_size=12, seed=3, teachers_weight=weight)
-        folder = tmp_path / f"weight-{weight}"
-        folder.mkdir()
-        trainer = Trainer(settings, digits, None, None, Wrong(), folder=folder, device=CPU)
-        list(trainer.run())
-        answers = predict(trainer.model, digits.train.images, device=CPU).argmax(1)
-        return int((answers != digits.train.labels).sum()), int((answers != (digits.train.labels + 1) % 10).sum())
+    @torch.no_grad()
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        known = torch.nn.functional.one_hot(self.right(images).argmax(1), 10).float()
+        return torch.lerp(known, known.roll(1, dims=1), self.confusion)
 
-    folder = tmp_path / "right"
+
+def train_student(digits: Dataset, folder: Path, teacher: torch.nn.Module | None) -> Trainer:
     folder.mkdir()
-    trainer = Trainer(Settings(epochs=8, batch_size=12, seed=3), digits, None, folder=folder, device=CPU)
+    settings = Settings(epochs=8, batch_size=12, seed=3, teachers_weight=1.0)
+    trainer = Trainer(settings, digits, None, None, teacher, folder=folder, device=CPU)
     list(trainer.run())
-    right = trainer.model.eval()
-    from_labels, _ = errors(0.0)
-    _, from_teacher = errors(1.0)
-    assert from_labels < len(digits.train) / 4
-    assert from_teacher < len(digits.train) / 4
+    return trainer
+
+
+def test_a_student_doubts_as_its_teacher_does_but_learns_nothing_from_a_wrong_one(digits: Dataset, tmp_path: Path) -> None:
+    right = train_student(digits, tmp_path / "right", None).model
+
+    def learn(confusion: float) -> tuple[float, float]:
+        """The student's mean probability of the class, and of the one after it."""
+        trainer = train_student(digits, tmp_path / f"student-{confusion}", Confuses(right, confusion))
+        answers = predict(trainer.model, digits.train.images, device=CPU).softmax(1)
+        each = torch.arange(len(answers))
+        return (
+            float(answers[each, digits.train.labels].mean()),
+            float(answers[each, (digits.train.labels + 1) % 10].mean()),
+        )
+
+    of_class, of_next = learn(0.4)
+    assert of_next > 0.25
+    assert of_class > 0.4
+    of_class, of_next = learn(0.9)
+    assert of_next < 0.1
+    assert of_class > 0.6
 
 
 def test_a_teacher_of_other_classes_is_refused_by_name(taught: Path, digits: Dataset) -> None:
