@@ -229,5 +229,5 @@ def test_another_model_reads_the_list_anew(page: Page) -> None:
     open_view(page, "files")
     page.locator("#chooser").set_input_files(picture_files("4"))
     read_table(page)
-    page.locator("#model").select_option(label="Strict digits")
+    page.locator("#model").select_option(label="Robust digits")
     assert read_table(page) == [("4.png", "4", "")]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shlex
 from pathlib import Path
 
 import onnx
@@ -73,6 +75,21 @@ def test_every_file_answers_the_golden_images_and_the_card_stays_readable(folder
         assert compare(card.golden, card.class_names, CpuSession(file).run, 4) == ""
     assert text == format_card(json.loads(text))
     assert len(json.dumps(json.loads(text)["golden"], indent=2)) < 12_000
+
+
+def read_recipes() -> dict[str, str]:
+    """The flags with which `make models` trains each model."""
+    text = (MODELS.parent / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    return dict(re.findall(r"^RECIPE_(\S+) := (.*)$", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: "/".join(folder.parts[-2:]))
+def test_make_models_trains_it_as_it_was_trained(folder: Path) -> None:
+    trained = json.loads((folder / "model.json").read_text(encoding="utf-8"))["training"]["command"]
+    python, dash, program, *flags = shlex.split(trained)
+    wanted = shlex.split(read_recipes()[folder.parent.name])
+    assert (python, dash, program) == ("python", "-m", "train")
+    assert sorted(zip(flags[::2], flags[1::2], strict=True)) == sorted(zip(wanted[::2], wanted[1::2], strict=True))
 
 
 LEAST = {"digits": 0.996}  # what we promise, whatever is published
