@@ -96,7 +96,7 @@ class TokenGuard(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no t
     """The one place where every call of every service shows its token, health apart. Only there if there are tokens.
 
     Before the services' own handlers: gRPC asks one after another who answers a call, and the guard takes those without a
-    token. An interceptor costs each good call 6 to 16 % more (docs/decisions/0002-errors-without-interceptor.md).
+    token. An interceptor costs each good call more (docs/decisions/0002-errors-without-interceptor.md).
     """
 
     def __init__(self, tokens: Tokens) -> None:
