@@ -6,7 +6,6 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +21,7 @@ from train.data import Dataset, checksums, split
 from train.errors import CheckpointError, SettingsError
 from train.evaluate import Calibration, Score, as_input, calibrate, predict, score
 from train.model import NETWORKS, Recognizer
+from train.precision import autocast, precision
 from train.provenance import provenance
 from train.settings import Settings
 
@@ -75,7 +75,11 @@ class Trainer:
         )
         self.epoch, self.minutes = 0, 0.0
         self.best: dict[str, float] = {}
-        self.provenance = {**provenance(device), "data_sha256": checksums(dataset)}
+        self.provenance = {
+            **provenance(device),
+            "precision": precision(self.model.network, device),
+            "data_sha256": checksums(dataset),
+        }
         torch.backends.cudnn.deterministic = True  # else a resumed run on a GPU would be only nearly the same
 
     def _place_data(self, dataset: Dataset, reframed: Tensor | None) -> None:
@@ -133,7 +137,7 @@ class Trainer:
     def _train_batch(self, index: Tensor) -> Tensor:
         """One step of the optimizer. Returns loss and accuracy as a tensor: nobody waits for the device."""
         images, labels = self._draw(index)
-        with self._autocast():
+        with autocast(self.model.network, self.device):
             logits, strange = self.model(images).tensor_split([len(labels)])
             loss = self._loss(logits, labels, images)
             if len(strange):  # no class is likelier than another
@@ -169,10 +173,6 @@ class Trainer:
             chosen = torch.cat((chosen, self.strangers[drawn.to(self.device)]))
         images = self.settings.augmentation(as_input(chosen), self.generator)
         return images.contiguous(memory_format=torch.channels_last), self.labels[index.to(self.device)]
-
-    def _autocast(self) -> AbstractContextManager[None]:
-        """bfloat16 on CUDA: it has float32's range, so no gradient needs scaling."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
     @torch.no_grad()
     def _average(self) -> None:

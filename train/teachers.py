@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,20 +17,22 @@ from torch import Tensor, nn
 from train.checkpoint import load_checkpoint
 from train.errors import CheckpointError
 from train.loop import build_model, load_weights
+from train.model import Recognizer
+from train.precision import autocast
 from train.settings import Settings
 
 
 class Teachers(nn.Module):
     """Networks that were trained before; their answer is the mean of their probabilities."""
 
-    def __init__(self, networks: Sequence[nn.Module]) -> None:
+    def __init__(self, networks: Sequence[Recognizer]) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks).eval().requires_grad_(False)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Probabilities (batch, classes) for images (batch, 1, side, side) float32 in 0..1."""
-        return torch.stack([network(images).float().softmax(1) for network in self.networks]).mean(0)
+        return torch.stack([_ask(network, images) for network in self.networks]).mean(0)
 
 
 def load_teachers(paths: Sequence[str], class_names: Sequence[str], side: int) -> Teachers | None:
@@ -47,10 +49,17 @@ def checksums(paths: Sequence[str]) -> dict[str, str]:
     return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}
 
 
-def _load(path: Path, class_names: Sequence[str], side: int) -> nn.Module:
+def _load(path: Path, class_names: Sequence[str], side: int) -> Recognizer:
     checkpoint: dict[str, Any] = load_checkpoint(path)
     if list(checkpoint["class_names"]) != list(class_names):
         raise CheckpointError(f"teacher {path} knows other classes: {', '.join(checkpoint['class_names'])}")
     model = build_model(Settings.from_dict(checkpoint["settings"]), len(class_names), side)
     load_weights(model, checkpoint["ema"])
     return model
+
+
+def _ask(network: nn.Module, images: Tensor) -> Tensor:
+    """Probabilities, computed as fast as the device can; see train/precision.py."""
+    with autocast(cast(Recognizer, network).network, images.device):
+        logits: Tensor = network(images)
+    return logits.float().softmax(1)

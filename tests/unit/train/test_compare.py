@@ -162,7 +162,7 @@ def test_a_dataset_that_a_network_cannot_take_is_said_before_any_training(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--networks", "vgg"], "network 'vgg' is unknown; there are: gap, "),
+        (["--networks", "alexnet"], "network 'alexnet' is unknown; there are: gap, "),
         (["--seeds", "0"], "seeds must be at least 1, not 0"),
         (["--epochs", "0"], "epochs must be above 0"),
         (["--limit", "1"], "limit must be at least 2"),
