@@ -6,6 +6,7 @@ import { csv, type Cell } from "./csv.js";
 import { button, download, find, make } from "./dom.js";
 import { detailOf, reasonOf } from "./failure.js";
 import { onLanguage, percent, say } from "./language.js";
+import { isNone } from "./panel.js";
 import { shown } from "./photo.js";
 import { recognizeFile } from "./server.js";
 
@@ -175,6 +176,7 @@ function notesOf({ recognition, failure }: Entry): HTMLElement[] {
   }
   if (character && !character.label) return [make("p", "note", say("noteBlank"))];
   if (!character?.unsure) return [];
+  if (isNone(character)) return [make("p", "note", say("noteNone"))];
   return [make("p", "note", say("noteUnsure", { other: character.alternatives[1]?.label ?? "" }))];
 }
 

@@ -68,9 +68,9 @@ export class Panel {
     const answer = shown && "recognition" in shown ? shown : undefined;
     this.#showFailure(shown && "failure" in shown ? shown : undefined);
     const character = answer?.recognition.characters[0];
-    setText(this.#glyph, character?.label ?? "");
+    setText(this.#glyph, character ? glyphOf(character) : "");
     this.#glyph.classList.toggle("unsure", character?.unsure ?? false);
-    setText(this.#runner, (character?.unsure && runnerUp(character)?.label) || "");
+    setText(this.#runner, (character?.unsure && !isNone(character) && runnerUp(character)?.label) || "");
     this.#sentence.classList.toggle("trouble", this.#isInTrouble);
     setText(this.#sentence, this.#sentenceFor(character));
     setText(this.#times, answer ? timesOf(answer) : "");
@@ -113,12 +113,26 @@ export class Panel {
 export function sentence(character: Character): string {
   const { label, probability, unsure } = character;
   if (!label) return say("noCharacter");
+  if (isNone(character)) return say("none");
   const values = { label, percent: percent(probability) };
   const other = runnerUp(character);
   if (isSure(character) || (!unsure && !other)) return say("sure", values);
   if (!other) return say("unsureAlone", values);
   const both = { ...values, other: other.label, otherPercent: percent(other.probability) };
   return say(unsure ? "unsure" : "likely", both);
+}
+
+/**
+ * Whether no class stands out: the likeliest is less than twice as likely as chance would have it. The page asks for all
+ * classes, so it can tell.
+ */
+export function isNone({ label, probability, unsure, alternatives }: Character): boolean {
+  return label !== "" && unsure && alternatives.length > 2 && probability * alternatives.length < 2;
+}
+
+/** What stands large before the sentence. */
+function glyphOf(character: Character): string {
+  return isNone(character) ? "?" : character.label;
 }
 
 function isSure({ probability, unsure }: Character): boolean {
