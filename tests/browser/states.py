@@ -30,7 +30,8 @@ def show_drawing(page: Page) -> None:
 def show_doubt(page: Page) -> None:
     draw_with_mouse(page, UNSURE)
     read_answer(page)
-    expect(page.locator("#draw-answer .glyph.unsure")).to_be_visible()
+    expect(page.locator("#draw-answer .glyph.unsure")).to_have_text("?")
+    expect(page.locator("#draw-answer .sentence")).to_contain_text("None of these")
 
 
 def show_files(page: Page) -> None:

@@ -75,7 +75,7 @@ export class Panel {
     setText(this.#sentence, this.#sentenceFor(character));
     setText(this.#times, answer ? timesOf(answer) : "");
     const bars = new Map(character?.alternatives.map(({ label, probability }) => [label, probability]));
-    this.#bars.show(bars, character?.label);
+    this.#bars.show(bars, character && isNone(character) ? undefined : character?.label);
   }
 
   /** A failure of before is over. */

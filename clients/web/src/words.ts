@@ -46,7 +46,7 @@ const en = {
   likely: "Most likely {label}\u00a0({percent}),\nthen {other}\u00a0({otherPercent}).",
   unsure: "Not sure.\nPerhaps {label}\u00a0({percent}), or {other}\u00a0({otherPercent}).",
   unsureAlone: "Not sure.\nPerhaps {label}\u00a0({percent}).",
-  none: "Not sure.\nIt looks like none of these.",
+  none: "Not sure.\nNone of these?",
   noCharacter: "There is no character here.",
   spokenSure: "{label}, {percent}",
   times: "{roundTrip} ms round trip · {queue} ms queue · {compute} ms compute",

@@ -21,7 +21,7 @@ function amongTen(probability: number, unsure: boolean): Character {
 }
 
 test.each([
-  [amongTen(0.11, true), "Not sure.\nIt looks like none of these."],
+  [amongTen(0.11, true), "Not sure.\nNone of these?"],
   [amongTen(0.21, true), "Not sure.\nPerhaps 3\u00a0(21%), or 0\u00a0(9%)."],
   [amongTen(0.19, false), "Most likely 3\u00a0(19%),\nthen 0\u00a0(9%)."],
   [{ ...amongTen(0.05, true), label: "" }, "There is no character here."],
