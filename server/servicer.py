@@ -162,6 +162,9 @@ def read_priority(priority: int, *, bulk: bool, field: str = "priority") -> bool
 
 def _unpack(request: pb.RecognizeBatchRequest, size: int) -> Images:
     """The packed bytes as (n, size, size) uint8, without a copy."""
+    height, width = request.height or size, request.width or size
+    if height != size or width != size:
+        raise InvalidRequest(f"images are {width} x {height} pixels each, and the model reads {size} x {size}", field="images")
     packed = request.images  # each look at this field copies it
     length, image_bytes = len(packed), size * size
     if length == 0 or length % image_bytes:

@@ -90,13 +90,16 @@ export class DigitClient {
     const layout = packedLayout(options.layout);
     const priority = priorityOf(options, "bulk");
     const packed = pack(images);
+    const side = Math.sqrt(packed.imageBytes);
+    const size = Number.isInteger(side) ? { height: side, width: side } : {};
     const call = async ({ images, count }: Part, signal: AbortSignal) => {
-      const request = fitting(RecognizeBatchRequestSchema, { images, model, layout, probabilities, priority }, this.#maxBytes);
+      const question = { images, model, layout, probabilities, priority, ...size };
+      const request = fitting(RecognizeBatchRequestSchema, question, this.#maxBytes);
       const answer = await this.#call(Recognizer.method.recognizeBatch, request, { at: deadline.at, signal });
       return batchFrom(answer, count, probabilities);
     };
     const answers = await callForEach(partsOf(packed), call, options.signal);
-    return joinedBatch(answers, Math.round(Math.sqrt(packed.imageBytes)));
+    return joinedBatch(answers, Math.round(side));
   }
 
   /**

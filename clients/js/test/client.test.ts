@@ -135,6 +135,19 @@ test("one packed array is the same as an array of arrays", async () => {
   expect(answer).toEqual(await readingFirstPixels().client.recognizeBatch(images(2, 1)));
 });
 
+test("a batch says how large its images are where that is known, so that those of another size are refused", async () => {
+  const sizes: number[][] = [];
+  const client = clientOf({
+    recognizeBatch: ({ height, width }) => {
+      sizes.push([height, width]);
+      return { classes: [0], unsure: [true], classNames: ["0"] };
+    },
+  });
+  for (const bytes of [28 * 28, 56 * 56, 14 * 50]) await client.recognizeBatch([new Uint8Array(bytes)]);
+  await client.recognizeBatch(new Uint8Array(784));
+  expect(sizes).toEqual([[28, 28], [56, 56], [0, 0], [28, 28]]);
+});
+
 test("over 4,096 images travel in several calls, and are joined in order", async () => {
   const { client, sizes } = readingFirstPixels();
   const many = new Uint8Array(9_000 * 784);
@@ -208,12 +221,12 @@ test("a request over maxMessageBytes is not sent, and one byte less is", async (
   const recognizeBatch = () => ({ classes: [0], unsure: [true], classNames: ["0"] });
   const service = { recognize: () => ANSWER, recognizeBatch };
   const limited = (maxMessageBytes: number) => clientOf(service, { maxMessageBytes });
-  // An image of 1,000 bytes, two keys with their lengths, layout, ink and priority; 784 bytes, a key with its length, layout and priority.
+  // An image of 1,000 bytes, two keys with their lengths, layout, ink and priority; 784 bytes, a key with its length, layout, priority, height and width.
   expect(await limited(1_012).recognize(new Uint8Array(1_000))).toMatchObject({ text: "7" });
   expect(await failureOf(limited(1_011).recognize(new Uint8Array(1_000)))).toBeInstanceOf(MessageTooLarge);
   expect(await failureOf(limited(999).recognize(new Uint8Array(1_000)))).toBeInstanceOf(MessageTooLarge);
-  expect(await limited(791).recognizeBatch(RAW.pixels)).toMatchObject({ classes: [0] });
-  expect(await failureOf(limited(790).recognizeBatch(RAW.pixels))).toBeInstanceOf(MessageTooLarge);
+  expect(await limited(795).recognizeBatch(RAW.pixels)).toMatchObject({ classes: [0] });
+  expect(await failureOf(limited(794).recognizeBatch(RAW.pixels))).toBeInstanceOf(MessageTooLarge);
 });
 
 test("a client needs a transport, and a limit that counts bytes", () => {

@@ -168,6 +168,12 @@ async def test_a_batch_says_no_probabilities_unless_asked() -> None:
 
 
 @played
+async def test_a_batch_may_say_how_large_its_images_are() -> None:
+    request = pb.RecognizeBatchRequest(images=framed(1) + framed(201), height=28, width=28)
+    assert list((await make_servicer().RecognizeBatch(request, Context())).classes) == [1, 0]
+
+
+@played
 async def test_auto_frames_the_strangers_of_a_batch_alone() -> None:
     stranger = (255 - REFERENCE).tobytes()
     request = pb.RecognizeBatchRequest(images=REFERENCE.tobytes() + stranger, layout=pb.LAYOUT_AUTO)

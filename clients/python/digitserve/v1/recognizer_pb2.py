@@ -24,19 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x64igitserve/v1/recognizer.proto\x12\rdigitserve.v1\"M\n\x05Image\x12\x11\n\x07\x65ncoded\x18\x01 \x01(\x0cH\x00\x12&\n\x03raw\x18\x02 \x01(\x0b\x32\x17.digitserve.v1.RawImageH\x00\x42\t\n\x07\x63ontent\"9\n\x08RawImage\x12\x0e\n\x06pixels\x18\x01 \x01(\x0c\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\"\xd9\x01\n\x10RecognizeRequest\x12#\n\x05image\x18\x01 \x01(\x0b\x32\x14.digitserve.v1.Image\x12\r\n\x05model\x18\x02 \x01(\t\x12%\n\x06layout\x18\x03 \x01(\x0e\x32\x15.digitserve.v1.Layout\x12\x1f\n\x03ink\x18\x04 \x01(\x0e\x32\x12.digitserve.v1.Ink\x12\r\n\x05top_k\x18\x05 \x01(\r\x12\x0f\n\x07\x65xplain\x18\x06 \x01(\x08\x12)\n\x08priority\x18\x07 \x01(\x0e\x32\x17.digitserve.v1.Priority\"\xa2\x01\n\x11RecognizeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12,\n\ncharacters\x18\x02 \x03(\x0b\x32\x18.digitserve.v1.Character\x12*\n\x05model\x18\x03 \x01(\x0b\x32\x1b.digitserve.v1.ModelVersion\x12%\n\x06timing\x18\x04 \x01(\x0b\x32\x15.digitserve.v1.Timing\"\xbd\x01\n\tCharacter\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\x12\x0e\n\x06unsure\x18\x03 \x01(\x08\x12\x30\n\x0c\x61lternatives\x18\x04 \x03(\x0b\x32\x1a.digitserve.v1.Alternative\x12\x1f\n\x03\x62ox\x18\x05 \x01(\x0b\x32\x12.digitserve.v1.Box\x12)\n\x08\x65vidence\x18\x06 \x01(\x0b\x32\x17.digitserve.v1.Evidence\"1\n\x0b\x41lternative\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\"?\n\x03\x42ox\x12\x0c\n\x04left\x18\x01 \x01(\r\x12\x0b\n\x03top\x18\x02 \x01(\r\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\"H\n\x08\x45vidence\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\x0e\n\x06values\x18\x03 \x03(\x02\x12\r\n\x05\x66rame\x18\x04 \x01(\x0c\"-\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"B\n\x06Timing\x12\x10\n\x08queue_ms\x18\x01 \x01(\x02\x12\x12\n\ncompute_ms\x18\x02 \x01(\x02\x12\x12\n\nbatch_size\x18\x03 \x01(\r\"\x9f\x01\n\x15RecognizeBatchRequest\x12\x0e\n\x06images\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12%\n\x06layout\x18\x03 \x01(\x0e\x32\x15.digitserve.v1.Layout\x12\x15\n\rprobabilities\x18\x04 \x01(\x08\x12)\n\x08priority\x18\x05 \x01(\x0e\x32\x17.digitserve.v1.Priority\"\xc7\x01\n\x16RecognizeBatchResponse\x12\x0f\n\x07\x63lasses\x18\x01 \x03(\x11\x12\x0e\n\x06unsure\x18\x02 \x03(\x08\x12\x15\n\rprobabilities\x18\x03 \x01(\x0c\x12\x13\n\x0b\x63lass_names\x18\x04 \x03(\t\x12*\n\x05model\x18\x05 \x01(\x0b\x32\x1b.digitserve.v1.ModelVersion\x12%\n\x06timing\x18\x06 \x01(\x0b\x32\x15.digitserve.v1.Timing\x12\r\n\x05\x62oxes\x18\x07 \x03(\r\"V\n\x16RecognizeStreamRequest\x12\x30\n\x07request\x18\x01 \x01(\x0b\x32\x1f.digitserve.v1.RecognizeRequest\x12\n\n\x02id\x18\x02 \x01(\x04\"\x8c\x01\n\x17RecognizeStreamResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x34\n\x08response\x18\x02 \x01(\x0b\x32 .digitserve.v1.RecognizeResponseH\x00\x12%\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x14.digitserve.v1.ErrorH\x00\x42\x08\n\x06result\"M\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x04 \x01(\x02\"\x13\n\x11ListModelsRequest\":\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.digitserve.v1.Model\"\xf8\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12\x13\n\x0b\x63lass_names\x18\x04 \x03(\t\x12\x14\n\x0cinput_height\x18\x05 \x01(\r\x12\x13\n\x0binput_width\x18\x06 \x01(\r\x12\x10\n\x08\x61\x63\x63uracy\x18\x07 \x01(\x02\x12\x12\n\naccuracy_n\x18\x08 \x01(\r\x12\x11\n\tthreshold\x18\t \x01(\x02\x12\x1a\n\x12\x65xecution_provider\x18\n \x01(\t\x12\x16\n\x0emax_batch_size\x18\x0b \x01(\r\x12\x13\n\x0b\x64\x65scription\x18\x0c \x01(\t*y\n\x06Layout\x12\x16\n\x12LAYOUT_UNSPECIFIED\x10\x00\x12\x0f\n\x0bLAYOUT_AUTO\x10\x01\x12\x11\n\rLAYOUT_FRAMED\x10\x02\x12\x11\n\rLAYOUT_SINGLE\x10\x03\x12\x0f\n\x0bLAYOUT_LINE\x10\x04\x12\x0f\n\x0bLAYOUT_PAGE\x10\x05*E\n\x03Ink\x12\x13\n\x0fINK_UNSPECIFIED\x10\x00\x12\x0c\n\x08INK_AUTO\x10\x01\x12\r\n\tINK_LIGHT\x10\x02\x12\x0c\n\x08INK_DARK\x10\x03*Q\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x11\n\rPRIORITY_BULK\x10\x02\x32\xf4\x02\n\nRecognizer\x12N\n\tRecognize\x12\x1f.digitserve.v1.RecognizeRequest\x1a .digitserve.v1.RecognizeResponse\x12]\n\x0eRecognizeBatch\x12$.digitserve.v1.RecognizeBatchRequest\x1a%.digitserve.v1.RecognizeBatchResponse\x12\x64\n\x0fRecognizeStream\x12%.digitserve.v1.RecognizeStreamRequest\x1a&.digitserve.v1.RecognizeStreamResponse(\x01\x30\x01\x12Q\n\nListModels\x12 .digitserve.v1.ListModelsRequest\x1a!.digitserve.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x64igitserve/v1/recognizer.proto\x12\rdigitserve.v1\"M\n\x05Image\x12\x11\n\x07\x65ncoded\x18\x01 \x01(\x0cH\x00\x12&\n\x03raw\x18\x02 \x01(\x0b\x32\x17.digitserve.v1.RawImageH\x00\x42\t\n\x07\x63ontent\"9\n\x08RawImage\x12\x0e\n\x06pixels\x18\x01 \x01(\x0c\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\"\xd9\x01\n\x10RecognizeRequest\x12#\n\x05image\x18\x01 \x01(\x0b\x32\x14.digitserve.v1.Image\x12\r\n\x05model\x18\x02 \x01(\t\x12%\n\x06layout\x18\x03 \x01(\x0e\x32\x15.digitserve.v1.Layout\x12\x1f\n\x03ink\x18\x04 \x01(\x0e\x32\x12.digitserve.v1.Ink\x12\r\n\x05top_k\x18\x05 \x01(\r\x12\x0f\n\x07\x65xplain\x18\x06 \x01(\x08\x12)\n\x08priority\x18\x07 \x01(\x0e\x32\x17.digitserve.v1.Priority\"\xa2\x01\n\x11RecognizeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12,\n\ncharacters\x18\x02 \x03(\x0b\x32\x18.digitserve.v1.Character\x12*\n\x05model\x18\x03 \x01(\x0b\x32\x1b.digitserve.v1.ModelVersion\x12%\n\x06timing\x18\x04 \x01(\x0b\x32\x15.digitserve.v1.Timing\"\xbd\x01\n\tCharacter\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\x12\x0e\n\x06unsure\x18\x03 \x01(\x08\x12\x30\n\x0c\x61lternatives\x18\x04 \x03(\x0b\x32\x1a.digitserve.v1.Alternative\x12\x1f\n\x03\x62ox\x18\x05 \x01(\x0b\x32\x12.digitserve.v1.Box\x12)\n\x08\x65vidence\x18\x06 \x01(\x0b\x32\x17.digitserve.v1.Evidence\"1\n\x0b\x41lternative\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\"?\n\x03\x42ox\x12\x0c\n\x04left\x18\x01 \x01(\r\x12\x0b\n\x03top\x18\x02 \x01(\r\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\"H\n\x08\x45vidence\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\x0e\n\x06values\x18\x03 \x03(\x02\x12\r\n\x05\x66rame\x18\x04 \x01(\x0c\"-\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"B\n\x06Timing\x12\x10\n\x08queue_ms\x18\x01 \x01(\x02\x12\x12\n\ncompute_ms\x18\x02 \x01(\x02\x12\x12\n\nbatch_size\x18\x03 \x01(\r\"\xbe\x01\n\x15RecognizeBatchRequest\x12\x0e\n\x06images\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12%\n\x06layout\x18\x03 \x01(\x0e\x32\x15.digitserve.v1.Layout\x12\x15\n\rprobabilities\x18\x04 \x01(\x08\x12)\n\x08priority\x18\x05 \x01(\x0e\x32\x17.digitserve.v1.Priority\x12\x0e\n\x06height\x18\x06 \x01(\r\x12\r\n\x05width\x18\x07 \x01(\r\"\xc7\x01\n\x16RecognizeBatchResponse\x12\x0f\n\x07\x63lasses\x18\x01 \x03(\x11\x12\x0e\n\x06unsure\x18\x02 \x03(\x08\x12\x15\n\rprobabilities\x18\x03 \x01(\x0c\x12\x13\n\x0b\x63lass_names\x18\x04 \x03(\t\x12*\n\x05model\x18\x05 \x01(\x0b\x32\x1b.digitserve.v1.ModelVersion\x12%\n\x06timing\x18\x06 \x01(\x0b\x32\x15.digitserve.v1.Timing\x12\r\n\x05\x62oxes\x18\x07 \x03(\r\"V\n\x16RecognizeStreamRequest\x12\x30\n\x07request\x18\x01 \x01(\x0b\x32\x1f.digitserve.v1.RecognizeRequest\x12\n\n\x02id\x18\x02 \x01(\x04\"\x8c\x01\n\x17RecognizeStreamResponse\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x34\n\x08response\x18\x02 \x01(\x0b\x32 .digitserve.v1.RecognizeResponseH\x00\x12%\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x14.digitserve.v1.ErrorH\x00\x42\x08\n\x06result\"M\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x04 \x01(\x02\"\x13\n\x11ListModelsRequest\":\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x03(\x0b\x32\x14.digitserve.v1.Model\"\xf8\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12\x13\n\x0b\x63lass_names\x18\x04 \x03(\t\x12\x14\n\x0cinput_height\x18\x05 \x01(\r\x12\x13\n\x0binput_width\x18\x06 \x01(\r\x12\x10\n\x08\x61\x63\x63uracy\x18\x07 \x01(\x02\x12\x12\n\naccuracy_n\x18\x08 \x01(\r\x12\x11\n\tthreshold\x18\t \x01(\x02\x12\x1a\n\x12\x65xecution_provider\x18\n \x01(\t\x12\x16\n\x0emax_batch_size\x18\x0b \x01(\r\x12\x13\n\x0b\x64\x65scription\x18\x0c \x01(\t*y\n\x06Layout\x12\x16\n\x12LAYOUT_UNSPECIFIED\x10\x00\x12\x0f\n\x0bLAYOUT_AUTO\x10\x01\x12\x11\n\rLAYOUT_FRAMED\x10\x02\x12\x11\n\rLAYOUT_SINGLE\x10\x03\x12\x0f\n\x0bLAYOUT_LINE\x10\x04\x12\x0f\n\x0bLAYOUT_PAGE\x10\x05*E\n\x03Ink\x12\x13\n\x0fINK_UNSPECIFIED\x10\x00\x12\x0c\n\x08INK_AUTO\x10\x01\x12\r\n\tINK_LIGHT\x10\x02\x12\x0c\n\x08INK_DARK\x10\x03*Q\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x11\n\rPRIORITY_BULK\x10\x02\x32\xf4\x02\n\nRecognizer\x12N\n\tRecognize\x12\x1f.digitserve.v1.RecognizeRequest\x1a .digitserve.v1.RecognizeResponse\x12]\n\x0eRecognizeBatch\x12$.digitserve.v1.RecognizeBatchRequest\x1a%.digitserve.v1.RecognizeBatchResponse\x12\x64\n\x0fRecognizeStream\x12%.digitserve.v1.RecognizeStreamRequest\x1a&.digitserve.v1.RecognizeStreamResponse(\x01\x30\x01\x12Q\n\nListModels\x12 .digitserve.v1.ListModelsRequest\x1a!.digitserve.v1.ListModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'digitserve.v1.recognizer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LAYOUT']._serialized_start=2075
-  _globals['_LAYOUT']._serialized_end=2196
-  _globals['_INK']._serialized_start=2198
-  _globals['_INK']._serialized_end=2267
-  _globals['_PRIORITY']._serialized_start=2269
-  _globals['_PRIORITY']._serialized_end=2350
+  _globals['_LAYOUT']._serialized_start=2106
+  _globals['_LAYOUT']._serialized_end=2227
+  _globals['_INK']._serialized_start=2229
+  _globals['_INK']._serialized_end=2298
+  _globals['_PRIORITY']._serialized_start=2300
+  _globals['_PRIORITY']._serialized_end=2381
   _globals['_IMAGE']._serialized_start=49
   _globals['_IMAGE']._serialized_end=126
   _globals['_RAWIMAGE']._serialized_start=128
@@ -58,21 +58,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TIMING']._serialized_start=1001
   _globals['_TIMING']._serialized_end=1067
   _globals['_RECOGNIZEBATCHREQUEST']._serialized_start=1070
-  _globals['_RECOGNIZEBATCHREQUEST']._serialized_end=1229
-  _globals['_RECOGNIZEBATCHRESPONSE']._serialized_start=1232
-  _globals['_RECOGNIZEBATCHRESPONSE']._serialized_end=1431
-  _globals['_RECOGNIZESTREAMREQUEST']._serialized_start=1433
-  _globals['_RECOGNIZESTREAMREQUEST']._serialized_end=1519
-  _globals['_RECOGNIZESTREAMRESPONSE']._serialized_start=1522
-  _globals['_RECOGNIZESTREAMRESPONSE']._serialized_end=1662
-  _globals['_ERROR']._serialized_start=1664
-  _globals['_ERROR']._serialized_end=1741
-  _globals['_LISTMODELSREQUEST']._serialized_start=1743
-  _globals['_LISTMODELSREQUEST']._serialized_end=1762
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1764
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1822
-  _globals['_MODEL']._serialized_start=1825
-  _globals['_MODEL']._serialized_end=2073
-  _globals['_RECOGNIZER']._serialized_start=2353
-  _globals['_RECOGNIZER']._serialized_end=2725
+  _globals['_RECOGNIZEBATCHREQUEST']._serialized_end=1260
+  _globals['_RECOGNIZEBATCHRESPONSE']._serialized_start=1263
+  _globals['_RECOGNIZEBATCHRESPONSE']._serialized_end=1462
+  _globals['_RECOGNIZESTREAMREQUEST']._serialized_start=1464
+  _globals['_RECOGNIZESTREAMREQUEST']._serialized_end=1550
+  _globals['_RECOGNIZESTREAMRESPONSE']._serialized_start=1553
+  _globals['_RECOGNIZESTREAMRESPONSE']._serialized_end=1693
+  _globals['_ERROR']._serialized_start=1695
+  _globals['_ERROR']._serialized_end=1772
+  _globals['_LISTMODELSREQUEST']._serialized_start=1774
+  _globals['_LISTMODELSREQUEST']._serialized_end=1793
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1795
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1853
+  _globals['_MODEL']._serialized_start=1856
+  _globals['_MODEL']._serialized_end=2104
+  _globals['_RECOGNIZER']._serialized_start=2384
+  _globals['_RECOGNIZER']._serialized_end=2756
 # @@protoc_insertion_point(module_scope)

@@ -157,18 +157,22 @@ class Timing(_message.Message):
     def __init__(self, queue_ms: _Optional[float] = ..., compute_ms: _Optional[float] = ..., batch_size: _Optional[int] = ...) -> None: ...
 
 class RecognizeBatchRequest(_message.Message):
-    __slots__ = ("images", "model", "layout", "probabilities", "priority")
+    __slots__ = ("images", "model", "layout", "probabilities", "priority", "height", "width")
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     LAYOUT_FIELD_NUMBER: _ClassVar[int]
     PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
     images: bytes
     model: str
     layout: Layout
     probabilities: bool
     priority: Priority
-    def __init__(self, images: _Optional[bytes] = ..., model: _Optional[str] = ..., layout: _Optional[_Union[Layout, str]] = ..., probabilities: _Optional[bool] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
+    height: int
+    width: int
+    def __init__(self, images: _Optional[bytes] = ..., model: _Optional[str] = ..., layout: _Optional[_Union[Layout, str]] = ..., probabilities: _Optional[bool] = ..., priority: _Optional[_Union[Priority, str]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ...) -> None: ...
 
 class RecognizeBatchResponse(_message.Message):
     __slots__ = ("classes", "unsure", "probabilities", "class_names", "model", "timing", "boxes")
