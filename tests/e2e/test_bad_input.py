@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import grpc
 import numpy as np
 import pytest
+from digitserve import Client, InvalidImage
 from digitserve.v1 import recognizer_pb2 as pb
 from digitserve.v1.recognizer_pb2_grpc import RecognizerStub
 
@@ -22,6 +23,17 @@ from tests.server_process import ServerProcess, read_statistics
 AT_ONCE_MS = 100.0
 ATTEMPTS = 5  # other work on the machine may slow some of them, not all
 PICTURE = np.tile(np.arange(0, 250, 5, dtype=np.uint8), (50, 1))
+
+
+SHAPES = [(10, 56, 56), (4, 14, 56), (5_000, 56, 56), (5_000, 28, 29)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_packed_images_of_another_size_are_refused_as_what_they_are(shape: tuple[int, ...], server: ServerProcess) -> None:
+    images = np.broadcast_to(np.uint8(0), shape)
+    with Client(server.address) as client, pytest.raises(InvalidImage, match="the model reads 28 x 28") as caught:
+        client.recognize_batch(images)
+    assert caught.value.field == "images"
 
 
 class Bad(NamedTuple):

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digitserve.answers import batch_from, find_takeover, joined, model_from, recognition_from, rows_for
+from digitserve.arguments import checked_count, checked_flag, checked_text, checked_timeout_s
 from digitserve.channel import (
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT_S,
@@ -34,7 +35,6 @@ from digitserve.requests import (
     Route,
     batch_parts,
     batch_request,
-    checked_timeout_s,
     deadline_in,
     lone_request,
     needs_several_calls,
@@ -43,7 +43,7 @@ from digitserve.requests import (
 from digitserve.results import BatchRecognition, Model, Recognition
 from digitserve.security import TLS, checked_token
 from digitserve.statuses import error_from_rpc
-from digitserve.streaming import STREAM_TIMEOUT_S, STREAM_WINDOW, stream_async
+from digitserve.streaming import STREAM_TIMEOUT_S, STREAM_WINDOW, check_iterable, stream_async
 from digitserve.tray import Van
 from digitserve.v1 import recognizer_pb2 as pb
 
@@ -69,9 +69,9 @@ class AsyncClient:
         """As `Client`, but `channel` is a `grpc.aio.Channel`."""
         self._target = checked_target(target)
         self._timeout_s = checked_timeout_s(timeout_s)
-        self._coalesce = coalesce
-        self._in_flight = in_flight
-        self._max_message_bytes = max_message_bytes
+        self._coalesce = checked_flag("coalesce", coalesce)
+        self._in_flight = checked_count("in_flight", in_flight)
+        self._max_message_bytes = checked_count("max_message_bytes", max_message_bytes)
         self._own_channel: Any = None
         self._tls, self._token = tls, checked_token(token)
         check_own_channel(channel, tls)
@@ -112,7 +112,7 @@ class AsyncClient:
         timeout_s = self._deadline(timeout_s)
         pixels = framed_pixels(image) if self._coalesce and question.may_be_packed else None
         if pixels is not None:
-            return await self._lane(question).ask(pixels, top_k, timeout_s)
+            return await self._lane(question).ask(pixels, question.top_k, timeout_s)
         message = await asyncio.to_thread(image_from, image) if reads_slowly(image) else image_from(image)
         return recognition_from(await self._call(self._calls.recognize, question.request_for(message), timeout_s))
 
@@ -156,8 +156,9 @@ class AsyncClient:
         Arguments and errors as in `Client.recognize_stream`; `images` may be an async iterable, too, and is iterated by a task
         of this loop.
         """
+        check_iterable(images, AsyncIterable)
         question = Question(model, layout, ink, top_k, explain, priority)
-        timeout_s = checked_timeout_s(timeout_s)
+        timeout_s, window = checked_timeout_s(timeout_s), checked_count("window", window)
         return stream_async(self._calls.recognize_stream, images, question, timeout_s, window, self._guard)
 
     async def models(self, *, timeout_s: float | None = None) -> list[Model]:
@@ -167,6 +168,7 @@ class AsyncClient:
 
     async def health(self, service: str = "", *, timeout_s: float | None = None) -> str:
         """Whether a service serves, as `Client.health`."""
+        checked_text("service", service)
         try:
             state: str = await self._call(self._calls.check_health, service, self._deadline(timeout_s))
             return state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,12 @@ RETRY_POLICY: dict[str, Any] = {
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
+
+MAX_PORT = 65_535
+_URL_SCHEME = re.compile(r"^[\w+.-]+://")
+_OTHER_SCHEME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds|google-c2p|google-c2p-experimental):.")
+_HOST = r"\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[^\s:/@\[\]]+"  # an IPv6 address stands in brackets
+_HOST_AND_PORT = re.compile(rf"(?:{_HOST}):(?P<port>[0-9]+)")
 
 HEALTH_METHOD = "/grpc.health.v1.Health/Check"
 HEALTH_STATES = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
@@ -55,10 +62,36 @@ def channel_options(max_message_bytes: int) -> list[tuple[str, int | str]]:
 
 
 def checked_target(target: str) -> str:
-    """A gRPC target is no URL. Raises ValueError."""
-    if target.startswith(("http://", "https://")):
-        raise ValueError(f"target is {target!r}: give host and port, such as {target.partition('//')[2]!r}")
-    return target
+    """Host and port, or one of gRPC's own schemes, such as unix:path, which is left to gRPC.
+
+    gRPC would guess: a missing port is 443 to it, and 999999 is 16959.
+
+    Raises:
+        TypeError: not a str.
+        ValueError: empty, a URL, or without a port that can be meant.
+    """
+    if not isinstance(target, str):
+        raise TypeError(f"target is {target!r}: give a str with host and port, such as {DEFAULT_TARGET!r}")
+    parts = _HOST_AND_PORT.fullmatch(target)
+    if _OTHER_SCHEME.match(target) or (parts and _is_port(parts["port"])):
+        return target
+    limits = f", and a port from 1 to {MAX_PORT}" if parts else ""
+    raise ValueError(f"target is {target!r}: give host and port, such as {_example_like(target)!r}{limits}")
+
+
+def _is_port(word: str) -> bool:
+    return word.isascii() and word.isdecimal() and 1 <= int(word) <= MAX_PORT
+
+
+def _example_like(target: str) -> str:
+    """What may have been meant."""
+    default_host, _, default_port = DEFAULT_TARGET.partition(":")
+    bare = _URL_SCHEME.sub("", target.strip()).partition("/")[0]
+    if bare.count(":") > 1 and not bare.startswith("["):
+        return f"[{bare}]:{default_port}"
+    host = found[0] if (found := re.match(_HOST, bare)) else default_host
+    port = bare.removeprefix(f"{host}:")
+    return f"{host}:{port if _is_port(port) else default_port}"
 
 
 def open_channel(grpc_kind: Any, target: str, max_message_bytes: int, tls: TLS | None) -> Any:
@@ -70,7 +103,9 @@ def open_channel(grpc_kind: Any, target: str, max_message_bytes: int, tls: TLS |
 
 
 def check_own_channel(channel: Any, tls: TLS | None) -> None:
-    """Raises ValueError."""
+    """Raises TypeError, ValueError."""
+    if tls is not None and not isinstance(tls, TLS):
+        raise TypeError(f"tls is {tls!r}: give a digitserve.TLS, or None")
     if channel is not None and tls is not None:
         raise ValueError("tls is for the channel that the client opens: give it to your own channel instead")
 

@@ -15,12 +15,13 @@ from dataclasses import asdict
 
 from digitserve import __version__
 from digitserve.aio import AsyncClient
+from digitserve.arguments import MAX_UINT32, checked_timeout_s
 from digitserve.channel import DEFAULT_TARGET, DEFAULT_TIMEOUT_S, checked_target
 from digitserve.errors import DeadlineExceeded, DigitserveError, Unavailable
 from digitserve.files import find_images
 from digitserve.reading import read_files
 from digitserve.reports import JsonReport, TableReport, align
-from digitserve.requests import INKS, LAYOUTS, MAX_UINT32, Question, checked_timeout_s
+from digitserve.requests import INKS, LAYOUTS, Question
 from digitserve.results import Model
 from digitserve.security import TLS, checked_token
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digitserve.answers import batch_from, find_takeover, joined, model_from, recognition_from, rows_for
+from digitserve.arguments import checked_count, checked_flag, checked_text, checked_timeout_s
 from digitserve.channel import (
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT_S,
@@ -33,7 +34,6 @@ from digitserve.requests import (
     Route,
     batch_parts,
     batch_request,
-    checked_timeout_s,
     deadline_in,
     lone_request,
     needs_several_calls,
@@ -42,7 +42,7 @@ from digitserve.requests import (
 from digitserve.results import BatchRecognition, Model, Recognition
 from digitserve.security import TLS, checked_token
 from digitserve.statuses import error_from_rpc
-from digitserve.streaming import STREAM_TIMEOUT_S, STREAM_WINDOW, stream
+from digitserve.streaming import STREAM_TIMEOUT_S, STREAM_WINDOW, check_iterable, stream
 from digitserve.tray import Letter, Van
 from digitserve.v1 import recognizer_pb2 as pb
 
@@ -75,10 +75,14 @@ class Client:
             channel: a `grpc.Channel` to use instead. Whoever made it closes it.
             max_message_bytes: largest request and answer.
             in_flight: how many coalesced calls may be under way at the same time.
+
+        Raises:
+            TypeError, ValueError: an argument that can't be meant.
         """
         self._timeout_s = checked_timeout_s(timeout_s)
-        self._coalesce = coalesce
-        self._in_flight = in_flight
+        self._coalesce = checked_flag("coalesce", coalesce)
+        self._in_flight = checked_count("in_flight", in_flight)
+        max_message_bytes = checked_count("max_message_bytes", max_message_bytes)
         self._own_channel = None
         checked_token(token)
         check_own_channel(channel, tls)
@@ -125,7 +129,7 @@ class Client:
             top_k: how many alternatives to list for each character.
             explain: whether to return the evidence maps, too.
             priority: "interactive" goes first and is refused at once if its wait would be long; "bulk" may wait.
-            timeout_s: how long to wait for the answer, retries included.
+            timeout_s: how long to wait for the answer, retries included; over a year is a year.
 
         Raises:
             RecognitionError: see digitserve.errors.
@@ -136,7 +140,7 @@ class Client:
         timeout_s = self._deadline(timeout_s)
         pixels = framed_pixels(image) if self._coalesce and question.may_be_packed else None
         if pixels is not None:
-            return self._lane(question).ask(pixels, top_k, timeout_s)
+            return self._lane(question).ask(pixels, question.top_k, timeout_s)
         request = question.request_for(image_from(image))
         return recognition_from(self._call(self._calls.recognize, request, timeout_s))
 
@@ -156,7 +160,7 @@ class Client:
         ends the others, and its error is raised.
 
         Args:
-            images: (N, 28, 28) uint8, of the model's own size; light ink on black.
+            images: (N, 28, 28) uint8, of the model's own size, any other is InvalidImage; light ink on black.
             layout: "framed", or "auto" to have those framed that are not.
             probabilities: whether to return the probabilities of all classes, too.
             timeout_s: how long to wait for the answer to all images, retries included.
@@ -199,10 +203,12 @@ class Client:
 
         Raises:
             RecognitionError: the stream itself failed. What `images` raises is raised here.
+            TypeError, ValueError: at once, for an argument that can't be meant, such as one image instead of many.
         """
         self._check_open()
+        check_iterable(images)
         question = Question(model, layout, ink, top_k, explain, priority)
-        timeout_s = checked_timeout_s(timeout_s)
+        timeout_s, window = checked_timeout_s(timeout_s), checked_count("window", window)
         return stream(self._calls.recognize_stream, images, question, timeout_s, window, self._error_of)
 
     def models(self, *, timeout_s: float | None = None) -> list[Model]:
@@ -216,6 +222,7 @@ class Client:
         Args:
             service: a model's name; "" is the whole server.
         """
+        checked_text("service", service)
         try:
             state: str = self._call(self._calls.check_health, service, self._deadline(timeout_s))
             return state

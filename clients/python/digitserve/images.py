@@ -18,6 +18,9 @@ ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview
 FRAME_SIZE = 28
 FRAME_SHAPE = (FRAME_SIZE, FRAME_SIZE)
 
+# What no server's `max_pixels` goes above: encoding a larger one would be in vain.
+MAX_PIXELS = 2**28
+
 _ORIENTATION_TAG = 0x0112
 _PNG_MODES = {"1", "L", "LA", "I;16", "P", "RGB", "RGBA"}
 _FASTEST_PNG = 1  # what zlib saves beyond that costs more time than it saves on the wire
@@ -49,7 +52,7 @@ def image_from(image: ImageInput) -> pb.Image:
     Raises:
         OSError: the file can't be read.
         TypeError: not a kind of image, or an array of another dtype than uint8.
-        ValueError: an array of another shape, or without pixels.
+        ValueError: an array of another shape, without pixels, or with more than any server takes.
     """
     if isinstance(image, str | os.PathLike):
         with open(image, "rb") as file:
@@ -70,21 +73,29 @@ def _from_array(array: NDArray[np.uint8]) -> pb.Image:
         raise ValueError(f"image has shape {array.shape}, not (h, w) grey, (h, w, 3) RGB or (h, w, 4) RGBA")
     if not array.size:
         raise ValueError(f"image has shape {array.shape}: there are no pixels in it")
+    height, width = array.shape[:2]
+    _check_size(width, height)
     if array.ndim == 3:
         return _encode_png(PIL.Image.fromarray(array))
-    height, width = array.shape
     return pb.Image(raw=pb.RawImage(pixels=array.tobytes(), width=width, height=height))
 
 
 def _from_pil(image: PIL.Image.Image) -> pb.Image:
     if not image.width or not image.height:
         raise ValueError(f"image has {image.width} x {image.height} pixels: there is nothing in it")
+    _check_size(image.width, image.height)
     if image.mode in ("F", "I"):
         raise ValueError(f"image has mode {image.mode}, whose range of values is unknown: convert it to L, I;16 or RGB")
     if _is_plain_grey(image):
         return pb.Image(raw=pb.RawImage(pixels=image.tobytes(), width=image.width, height=image.height))
     upright = PIL.ImageOps.exif_transpose(image)  # a PNG would lose the camera's orientation
     return _encode_png(upright if upright.mode in _PNG_MODES else upright.convert("RGB"))
+
+
+def _check_size(width: int, height: int) -> None:
+    """Raises ValueError."""
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"image has {width} x {height} = {width * height:,} pixels; no server accepts over {MAX_PIXELS:,}")
 
 
 def _is_plain_grey(image: PIL.Image.Image) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, NamedTuple, TypeAlias
@@ -11,11 +10,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from digitserve.images import FRAME_SIZE, packed_pixels
+from digitserve.arguments import checked_flag, checked_text, checked_top_k, checked_word
+from digitserve.images import FRAME_SHAPE, FRAME_SIZE, packed_pixels
 from digitserve.tray import Letter
 from digitserve.v1 import recognizer_pb2 as pb
-
-MAX_UINT32 = 2**32 - 1
 
 
 def _by_word(enum: Any, prefix: str) -> dict[str, Any]:
@@ -48,6 +46,7 @@ class Question:
     """What is asked about an image, whatever the image is.
 
     Raises:
+        TypeError: an argument of another type than its own.
         ValueError: an unknown layout, ink or priority, or a `top_k` below 0.
     """
 
@@ -59,11 +58,12 @@ class Question:
     priority: str = "interactive"
 
     def __post_init__(self) -> None:
-        _check_word("layout", self.layout, LAYOUTS)
-        _check_word("ink", self.ink, INKS)
-        _check_word("priority", self.priority, PRIORITIES)
-        if not 0 <= self.top_k <= MAX_UINT32:
-            raise ValueError(f"top_k is {self.top_k}: it counts alternatives, from 0 up")
+        checked_text("model", self.model)
+        checked_word("layout", self.layout, LAYOUTS)
+        checked_word("ink", self.ink, INKS)
+        checked_top_k(self.top_k)
+        checked_flag("explain", self.explain)
+        checked_word("priority", self.priority, PRIORITIES)
 
     @property
     def route(self) -> Route:
@@ -81,24 +81,22 @@ class Question:
             layout=LAYOUTS[self.layout],
             ink=INKS[self.ink],
             top_k=self.top_k,
-            explain=self.explain,
+            explain=bool(self.explain),
             priority=PRIORITIES[self.priority],
         )
-
-
-def _check_word(what: str, word: str, known: Mapping[str, Any]) -> None:
-    if word not in known:
-        raise ValueError(f"{what} is {word!r}, not one of {', '.join(known)}")
 
 
 def batch_request(
     images: NDArray[np.uint8], model: str, layout: str, priority: str, *, probabilities: bool
 ) -> pb.RecognizeBatchRequest:
-    """The request for (N, 28, 28) images. Raises as `packed_pixels`, and ValueError for an unknown word."""
-    if layout not in PACKED_LAYOUTS:
+    """The request for (N, 28, 28) images. Raises as `packed_pixels`, and as `Question` for the other arguments."""
+    checked_text("model", model)
+    if checked_word("layout", layout, LAYOUTS) not in PACKED_LAYOUTS:
         raise ValueError(f"layout is {layout!r}: packed images are framed already, or 'auto'")
-    _check_word("priority", priority, PRIORITIES)
-    return pack(packed_pixels(images), model, layout, priority, probabilities=probabilities)
+    checked_word("priority", priority, PRIORITIES)
+    checked_flag("probabilities", probabilities)
+    pixels = packed_pixels(images)
+    return pack(pixels, images.shape[1:], model, layout, priority, probabilities=probabilities)
 
 
 class Part(NamedTuple):
@@ -134,19 +132,26 @@ def batch_parts(
         yield Part(request, len(part), deadline - monotonic())
 
 
-def pack(pixels: bytes, model: str, layout: str, priority: str, *, probabilities: bool) -> pb.RecognizeBatchRequest:
+def pack(
+    pixels: bytes, shape: tuple[int, ...], model: str, layout: str, priority: str, *, probabilities: bool
+) -> pb.RecognizeBatchRequest:
+    """`shape` is each image's height and width: without them the server would cut what is no frame into frames."""
+    height, width = shape
     return pb.RecognizeBatchRequest(
         images=pixels,
         model=model,
         layout=LAYOUTS[layout],
-        probabilities=probabilities,
+        probabilities=bool(probabilities),
         priority=PRIORITIES[priority],
+        height=height,
+        width=width,
     )
 
 
 def pack_letters(van: Sequence[Letter[Any]], model: str, layout: str, priority: str) -> pb.RecognizeBatchRequest:
     """One request for all letters of a van. A single image's answer has a probability, so a packed one needs them, too."""
-    return pack(b"".join([letter.pixels for letter in van]), model, layout, priority, probabilities=True)
+    pixels = b"".join([letter.pixels for letter in van])
+    return pack(pixels, FRAME_SHAPE, model, layout, priority, probabilities=True)
 
 
 def lone_request(letter: Letter[Any], model: str, layout: str, priority: str) -> pb.RecognizeRequest:
@@ -159,10 +164,3 @@ def lone_request(letter: Letter[Any], model: str, layout: str, priority: str) ->
         top_k=letter.top_k,
         priority=PRIORITIES[priority],
     )
-
-
-def checked_timeout_s(timeout_s: float) -> float:
-    """Every call has a deadline: infinity is not one. Raises ValueError."""
-    if not (timeout_s > 0 and math.isfinite(timeout_s)):
-        raise ValueError(f"timeout_s is {timeout_s}: give a number of seconds above 0")
-    return timeout_s

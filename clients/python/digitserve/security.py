@@ -54,7 +54,9 @@ class Signed:
 
 
 def checked_token(token: str) -> str:
-    """A token is one word of a header; "" is none. Raises ValueError, which does not show it."""
+    """A token is one word of a header; "" is none. Raises ValueError, which does not show it, or TypeError."""
+    if not isinstance(token, str):
+        raise TypeError(f"token is of type {type(token).__name__}: give a str")
     if token and not TOKEN.fullmatch(token):
         raise ValueError("token holds a space, a line break or a sign that is not ASCII: is there more in it than the token?")
     return token

@@ -7,6 +7,7 @@ one answer for each note. An image that can't even be sent is noted with its err
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+import numpy as np
+import PIL.Image
 
 from digitserve.answers import recognition_from
 from digitserve.errors import DigitserveError, Internal, InvalidImage, RecognitionError, Unavailable, error_from_status
@@ -28,6 +31,8 @@ STREAM_TIMEOUT_S = 3600.0
 # What grpc.aio says where a write ran into the end of the stream: it forgets to look at the status that the server gave.
 _BROKEN_WRITE = "Internal error from Core"
 
+_ONE_IMAGE = (str, bytes, bytearray, memoryview, os.PathLike, PIL.Image.Image)
+_NO_PIXELS = "OSU"  # kinds of arrays that hold paths, or images as objects
 _UNSENDABLE = (OSError, TypeError, ValueError)
 _STATUS_NAMES = {status.value[0]: status.name for status in grpc.StatusCode}
 
@@ -51,6 +56,24 @@ class _CallEnded:
 
 
 _Note = _Sent | RecognitionError | _Over | _CallEnded
+
+
+def check_iterable(images: object, *more_kinds: type) -> None:
+    """Many images are iterated, so one image by itself can't be meant: a path would be one image for each of its letters.
+
+    Args:
+        more_kinds: what may be given beside an iterable.
+
+    Raises:
+        TypeError
+    """
+    if isinstance(images, np.ndarray):
+        is_many = images.ndim > (0 if images.dtype.kind in _NO_PIXELS else 2)
+    else:
+        is_many = isinstance(images, (Iterable, *more_kinds)) or hasattr(images, "__getitem__")
+    if not is_many or isinstance(images, _ONE_IMAGE):
+        what = f"an array of shape {images.shape}" if isinstance(images, np.ndarray) else f"of type {type(images).__name__}"
+        raise TypeError(f"images is {what}: give an iterable of images, such as a list; for one image there is recognize")
 
 
 def stream(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import operator
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -22,16 +23,21 @@ _MAY_HAVE_GIVEN_UP = contextlib.suppress(concurrent.futures.InvalidStateError)
 class Letter(Generic[Row]):
     """One caller's image on its way.
 
+    What one caller could spoil for its neighbours in a van is refused here, where only that caller sees it.
+
     Attributes:
         deadline: by the lane's clock, in seconds.
         reply: a future, of asyncio or of concurrent.futures.
+
+    Raises:
+        TypeError: `top_k` is no integer.
     """
 
     __slots__ = ("deadline", "pixels", "reply", "top_k")
 
     def __init__(self, pixels: bytes, top_k: int, deadline: float, reply: Any) -> None:
         self.pixels = pixels
-        self.top_k = top_k
+        self.top_k = operator.index(top_k)
         self.deadline = deadline
         self.reply = reply
 

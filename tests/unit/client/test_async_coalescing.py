@@ -34,6 +34,18 @@ def test_letters_of_one_moment_travel_together() -> None:
     run(scenario())
 
 
+def test_a_letter_that_could_spoil_its_van_never_gets_into_it() -> None:
+    async def scenario() -> None:
+        road = Road()
+        lane = AsyncLane(road.send)
+        good, bad = ask(lane, "good"), asyncio.ensure_future(lane.ask(b"bad", 1.5, 60.0))  # type: ignore[arg-type]
+        outcomes = await asyncio.gather(good, bad, return_exceptions=True)
+        assert (outcomes[0], type(outcomes[1])) == ("good", TypeError)
+        assert road.loads == [["good"]]
+
+    run(scenario())
+
+
 def test_letters_gather_while_the_vans_are_on_the_road() -> None:
     async def scenario() -> None:
         road = Road()

@@ -110,6 +110,10 @@ def test_every_option_arrives(run: Run, folder: Path, server: FakeServer) -> Non
     assert done.lines[1].endswith("7     7 0.7188, 8 0.2500")
 
 
+def test_a_timeout_may_be_as_long_as_one_likes(run: Run, folder: Path) -> None:
+    assert run("recognize", folder / "7.png", "--timeout", "1e10").code == 0
+
+
 def test_json_is_one_object_a_line(run: Run, folder: Path) -> None:
     done = run("recognize", "--json", "--top-k", 1, folder, folder / "absent.png")
     first, second, third = map(json.loads, done.lines)
@@ -249,6 +253,9 @@ def test_health_is_an_exit_code(run: Run, service: tuple[str, ...], state: str, 
         ["recognize", "a.png", "--timeout", "0"],
         ["recognize", "a.png", "--timeout", "nan"],
         ["models", "--server", "http://localhost:50051"],
+        ["models", "--server", ""],
+        ["models", "--server", "localhost"],
+        ["models", "--server", "localhost:999999"],
     ],
     ids=" ".join,
 )

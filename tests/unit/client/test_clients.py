@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,14 @@ def test_bad_arguments_never_leave(call: Flavour, server: FakeServer) -> None:
         call(server.target, lambda client: client.recognize("absent.png"))
     with pytest.raises(ValueError, match="timeout_s"):
         call(server.target, lambda client: client.recognize(SEVEN, timeout_s=0))
+    with pytest.raises(TypeError, match=r"^timeout_s is '5'"):
+        call(server.target, lambda client: client.recognize(SEVEN, timeout_s="5"))
+    with pytest.raises(TypeError, match=r"^model is 5"):
+        call(server.target, lambda client: client.recognize(SEVEN, model=5))
+    with pytest.raises(TypeError, match=r"^top_k is 1.5"):
+        call(server.target, lambda client: client.recognize(SEVEN, top_k=1.5))
+    with pytest.raises(TypeError, match=r"^service is 5"):
+        call(server.target, lambda client: client.health(5))
     with pytest.raises(ValueError, match=r"localhost:1"):
         call("http://localhost:1", lambda client: client.recognize(SEVEN))
     assert not server.recognizer.calls
@@ -144,6 +153,15 @@ def test_every_call_has_a_deadline(call: Flavour, server: FakeServer, use: Use, 
     remaining_s = server.recognizer.calls[0].time_remaining_s
     assert remaining_s is not None
     assert 0 < remaining_s < (timeout_s or 10.0) + 1  # the two clocks may differ a little
+
+
+@pytest.mark.parametrize("use", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("timeout_s", [1e10, float(sys.maxsize)])
+def test_a_deadline_may_be_as_far_as_one_likes(call: Flavour, server: FakeServer, use: Use, timeout_s: float) -> None:
+    call(server.target, use, timeout_s=timeout_s)
+    remaining_s = server.recognizer.calls[0].time_remaining_s
+    assert remaining_s is not None
+    assert remaining_s > 300 * 24 * 3600
 
 
 STATUSES: list[tuple[Refusal, type[errors.DigitserveError]]] = [

@@ -97,6 +97,48 @@ def test_an_error_of_the_batch_reaches_every_member(server: FakeServer) -> None:
     asyncio.run(scenario())
 
 
+BAD_ARGUMENTS: list[tuple[dict[str, Any], type[Exception]]] = [({"top_k": 1.5}, TypeError), ({"timeout_s": "1"}, TypeError)]
+
+
+@pytest.mark.parametrize(("bad", "kind"), BAD_ARGUMENTS)
+def test_an_argument_that_cannot_be_meant_is_its_callers_alone(
+    server: FakeServer, bad: dict[str, Any], kind: type[Exception]
+) -> None:
+    async def scenario() -> list[Any]:
+        async with AsyncClient(server.target) as client:
+            calls = [client.recognize(image_of(index + 1), **(bad if index == 5 else {})) for index in range(10)]
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+    outcomes = asyncio.run(scenario())
+    assert type(outcomes.pop(5)) is kind
+    assert texts(outcomes) == expected(5) + expected(10)[6:]
+
+
+def test_a_deadline_far_away_harms_nobody(server: FakeServer) -> None:
+    async def scenario() -> list[Any]:
+        async with AsyncClient(server.target) as client:
+            calls = [client.recognize(image_of(index + 1), timeout_s=1e10 if index == 5 else None) for index in range(10)]
+            return await asyncio.gather(*calls)
+
+    assert texts(asyncio.run(scenario())) == expected(10)
+    assert server.recognizer.methods() == ["RecognizeBatch"]
+
+
+def test_an_argument_of_one_thread_spoils_no_others(server: FakeServer) -> None:
+    server.recognizer.open.clear()
+    with ThreadPoolExecutor(12) as pool, Client(server.target, in_flight=1) as client:
+        first = pool.submit(client.recognize, image_of(1))
+        server.recognizer.wait_for_arrivals(1)
+        bad: list[dict[str, Any]] = [{"top_k": 1.5}, {"timeout_s": 1e10}]
+        others = [
+            pool.submit(client.recognize, image_of(index + 2), **(bad.pop() if index in (3, 5) else {})) for index in range(9)
+        ]
+        server.recognizer.open.set()
+        outcomes = [call.exception(PATIENCE_S) for call in (first, *others)]
+    assert [type(outcome) for outcome in outcomes].count(type(None)) == 9
+    assert isinstance(outcomes[6], TypeError)
+
+
 def test_each_caller_keeps_its_deadline(server: FakeServer) -> None:
     server.recognizer.open.clear()
 

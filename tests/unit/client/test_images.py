@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,12 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+from digitserve import images
 from digitserve.images import framed_pixels, image_from, packed_pixels, reads_slowly
 from digitserve.v1 import recognizer_pb2 as pb
 from numpy.typing import NDArray
+
+from server.config import Settings
 
 
 def checkered(height: int, width: int, *channels: int) -> NDArray[np.uint8]:
@@ -63,6 +67,8 @@ def test_a_colour_array_is_sent_as_png(channels: int, mode: str) -> None:
         (PIL.Image.new("L", (0, 5)), ValueError, "0 x 5 pixels"),
         (PIL.Image.new("F", (5, 5)), ValueError, "mode F"),
         (PIL.Image.new("I", (5, 5)), ValueError, "mode I,"),
+        (np.broadcast_to(np.uint8(0), (2**14 + 1, 2**14)), ValueError, "no server accepts over 268,435,456"),
+        (np.broadcast_to(np.uint8(0), (2**14, 2**14 + 1, 3)), ValueError, "16385 x 16384 = 268,451,840 pixels"),
         (7, TypeError, "image is a int"),
         (None, TypeError, "image is a NoneType"),
     ],
@@ -70,6 +76,18 @@ def test_a_colour_array_is_sent_as_png(channels: int, mode: str) -> None:
 def test_what_cannot_be_an_image_is_named(image: Any, kind: type[Exception], reason: str) -> None:
     with pytest.raises(kind, match=reason):
         image_from(image)
+
+
+def test_a_picture_that_no_server_accepts_is_refused_before_it_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_PIXELS", 99)
+    monkeypatch.setattr(images, "_encode_png", None)
+    with pytest.raises(ValueError, match="image has 10 x 10 = 100 pixels; no server accepts over 99"):
+        image_from(PIL.Image.new("1", (10, 10)))
+
+
+def test_no_server_can_be_told_to_accept_more_pixels() -> None:
+    (limit,) = (field.metadata["at_most"] for field in dataclasses.fields(Settings) if field.name == "max_pixels")
+    assert limit == images.MAX_PIXELS
 
 
 def test_a_grey_pil_image_is_sent_raw() -> None:

@@ -11,7 +11,6 @@ from digitserve.requests import (
     Question,
     batch_parts,
     batch_request,
-    checked_timeout_s,
     deadline_in,
     lone_request,
     needs_several_calls,
@@ -45,11 +44,37 @@ def test_a_question_becomes_a_request() -> None:
         ({"priority": "high"}, "priority is 'high', not one of interactive, bulk"),
         ({"top_k": -1}, "top_k is -1"),
         ({"top_k": 2**32}, "top_k is 4294967296"),
+        ({"model": "\ud800"}, "model is '.ud800', which is no text"),
     ],
 )
 def test_a_question_that_cannot_be_meant_is_named(arguments: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         Question(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("model", 5),
+        ("model", None),
+        ("layout", 2),
+        ("layout", ["auto"]),
+        ("ink", b"dark"),
+        ("priority", None),
+        ("top_k", 1.5),
+        ("top_k", "3"),
+        ("explain", "yes"),
+    ],
+)
+def test_an_argument_of_another_type_is_named(argument: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f"^{argument} is "):
+        Question(**{argument: value})
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    arguments: dict[str, Any] = {"top_k": np.int64(3), "explain": np.True_}
+    request = Question(**arguments).request_for(pb.Image(encoded=b"x"))
+    assert (request.top_k, request.explain) == (3, True)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +96,7 @@ def test_letters_are_packed_in_order_with_probabilities() -> None:
     request = pack_letters(van, "m", "auto", "interactive")
     assert request.images == b"".join(letter.pixels for letter in van)
     assert (request.model, request.layout, request.probabilities) == ("m", pb.LAYOUT_AUTO, True)
+    assert (request.height, request.width) == (28, 28)
     assert request.priority == pb.PRIORITY_INTERACTIVE, "a single image is no bulk for being packed with others"
 
 
@@ -90,6 +116,15 @@ def test_a_batch_has_two_layouts() -> None:
         batch_request(images, "", "single", "bulk", probabilities=False)
     with pytest.raises(ValueError, match="priority is 'high'"):
         batch_request(images, "", "auto", "high", probabilities=False)
+    arguments: dict[str, Any] = {"model": "", "layout": "auto", "priority": "bulk", "probabilities": False}
+    for argument, value in {"model": 5, "layout": ["auto"], "priority": None, "probabilities": "yes"}.items():
+        with pytest.raises(TypeError, match=f"^{argument} is "):
+            batch_request(images, **arguments | {argument: value})
+
+
+def test_a_batch_says_how_large_its_images_are() -> None:
+    request = batch_request(np.zeros((4, 14, 56), np.uint8), "", "auto", "bulk", probabilities=False)
+    assert (request.height, request.width) == (14, 56)
 
 
 def test_only_what_is_over_a_call_needs_several() -> None:
@@ -120,9 +155,3 @@ def test_full_parts_pass_a_proxy_and_leave_half_of_the_queue_to_others() -> None
     (part, _) = batch_parts(images, "", "auto", "bulk", deadline_in(1.0), probabilities=True)
     assert part.request.ByteSize() <= 4 * 1024 * 1024
     assert Settings().max_queue_size / 2 >= CALLS_IN_FLIGHT * IMAGES_PER_CALL
-
-
-@pytest.mark.parametrize("timeout_s", [0.0, -1.0, float("inf"), float("nan")])
-def test_every_call_has_a_deadline(timeout_s: float) -> None:
-    with pytest.raises(ValueError, match="timeout_s is"):
-        checked_timeout_s(timeout_s)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import PIL.Image
 import pytest
 from digitserve import (
     AsyncClient,
@@ -70,6 +72,39 @@ def test_a_stream_has_a_deadline(stream: StreamAll, server: FakeServer) -> None:
     remaining_s = server.recognizer.calls[0].time_remaining_s
     assert remaining_s is not None
     assert 0 < remaining_s < 51
+
+
+@pytest.mark.parametrize("window", [0, -1, 1.5, float("nan")])
+def test_a_window_that_holds_nothing_is_refused_at_once(window: Any) -> None:
+    """When the method is called, not when its answers are iterated; a window of 0 would wait for ever."""
+    with Client() as client, pytest.raises(ValueError, match="window is"):
+        client.recognize_stream([], window=window)
+    with pytest.raises(ValueError, match="window is"):
+        AsyncClient().recognize_stream([], window=window)
+
+
+@pytest.mark.parametrize("images", ["seven.png", Path("seven.png"), b"image", image_of(7), PIL.Image.new("L", (9, 9)), None, 5])
+def test_one_image_is_not_many(images: Any) -> None:
+    with Client() as client, pytest.raises(TypeError, match=r"images is .*: give an iterable of images, such as a list"):
+        client.recognize_stream(images)
+    with pytest.raises(TypeError, match=r"images is .*: give an iterable of images, such as a list"):
+        AsyncClient().recognize_stream(images)
+
+
+def test_only_the_asyncio_client_takes_what_is_awaited() -> None:
+    with Client() as client, pytest.raises(TypeError, match="of type async_generator"):
+        client.recognize_stream(one_by_one([]))  # type: ignore[arg-type]
+
+
+def test_whatever_can_be_iterated_is_many(stream: StreamAll, server: FakeServer) -> None:
+    class Indexed:
+        def __getitem__(self, index: int) -> NDArray[np.uint8]:
+            return [image_of(1), image_of(2)][index]
+
+    held = np.empty(2, object)
+    held[:] = [image_of(1), image_of(2)]
+    for images in (held, np.stack([image_of(1), image_of(2)]), Indexed()):
+        assert [answer.text for answer in stream(server.target, images)] == ["1", "2"]
 
 
 def test_no_images_no_answers(stream: StreamAll, server: FakeServer) -> None:

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from digitserve import AsyncClient, Client
+from digitserve.channel import checked_target
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "localhost:50051",
+        "127.0.0.1:1",
+        "digits.example:65535",
+        "[::1]:50051",
+        "[fe80::1%eth0]:50051",
+        "unix:/run/digits.sock",
+        "unix:///run/digits.sock",
+        "unix-abstract:digits",
+        "dns:///digits.example:50051",
+        "ipv4:10.0.0.1:50051,10.0.0.2:50051",
+    ],
+)
+def test_host_and_port_or_what_grpc_names_so_passes(target: str) -> None:
+    assert checked_target(target) == target
+
+
+@pytest.mark.parametrize(
+    ("target", "example"),
+    [
+        ("", "'localhost:50051'"),
+        (" ", "'localhost:50051'"),
+        ("localhost", "'localhost:50051'"),
+        ("localhost:", "'localhost:50051'"),
+        (":50051", "'localhost:50051'"),
+        ("localhost:50051/", "'localhost:50051'"),
+        ("localhost:https", "'localhost:50051'"),
+        ("localhost:0", "'localhost:50051', and a port from 1 to 65535"),
+        ("digits:999999", "'digits:50051', and a port from 1 to 65535"),
+        ("http://digits:1", "'digits:1'"),
+        ("grpc://digits:1/", "'digits:1'"),
+        ("::1", "'[::1]:50051'"),
+        ("[::1]", "'[::1]:50051'"),
+    ],
+)
+def test_what_grpc_would_guess_at_is_refused_with_an_example(target: str, example: str) -> None:
+    with pytest.raises(ValueError, match="target is") as caught:
+        checked_target(target)
+    assert str(caught.value) == f"target is {target!r}: give host and port, such as {example}"
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "kind"),
+    [
+        ("target", 5, TypeError),
+        ("target", "", ValueError),
+        ("timeout_s", "5", TypeError),
+        ("coalesce", "no", TypeError),
+        ("tls", "authority.pem", TypeError),
+        ("token", 5, TypeError),
+        ("max_message_bytes", 0, ValueError),
+        ("max_message_bytes", float("nan"), ValueError),
+        ("max_message_bytes", "1", TypeError),
+        ("in_flight", 0, ValueError),
+        ("in_flight", -1, ValueError),
+        ("in_flight", None, TypeError),
+    ],
+)
+@pytest.mark.parametrize("make", [Client, AsyncClient])
+def test_a_client_refuses_what_cannot_be_meant(make: Any, argument: str, value: Any, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match=f"^{argument} is "):
+        make(**{argument: value})
