@@ -108,6 +108,7 @@ def test_a_figure_with_failed_calls_in_it_is_no_figure(monkeypatch: pytest.Monke
 
     monkeypatch.setattr("benchmarks.stage.measure", fail)
     server = ServerProcess("server")
+    server.address = "localhost:1"
     with pytest.raises(BenchError, match=r"3 calls to server failed: .*draining"):
         Stage(server, server, Path(), "synthetic", False, 1, 1.0, 1, True, False).load(server)
 

@@ -49,6 +49,25 @@ def test_a_run_prints_its_report_and_saves_json_and_plot(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bench.json", "bench.svg"]
 
 
+def test_json_to_standard_output_is_all_that_is_there(
+    echo_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert bench("--server", echo_address, "--count", "20", "--warmup", "0", "--json", "-") == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["figures"]["calls"] == 20
+    assert "throughput" in printed.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_batch_that_no_message_holds_is_one_line(echo_address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench("--server", echo_address, "--mode", "batch", "--batch-size", "100000") == 1
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "digitserve bench: --batch-size 100000 makes calls of 78,400,000 bytes; "
+        "at most 67,108,864 bytes are accepted, which is 85,598 images"
+    ]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
+from digitserve.bench import load
 from digitserve.bench.load import poisson_arrivals, run_closed, run_open, share_indices
 from digitserve.bench.recording import Recording
 
@@ -16,8 +17,8 @@ async def closed(server: OneAtATime, concurrency: int, seconds: float | None, ca
     return await run_closed(server, share_indices(0, 1, server.size), concurrency, seconds, calls, clock)
 
 
-async def opened(server: OneAtATime, arrivals: list[float]) -> Recording:
-    return await run_open(server, share_indices(0, 1, server.size), arrivals, asyncio.get_running_loop().time)
+async def opened(server: OneAtATime, arrivals: list[float], seconds: float | None = None) -> Recording:
+    return await run_open(server, share_indices(0, 1, server.size), arrivals, seconds, asyncio.get_running_loop().time)
 
 
 def test_poisson_arrivals_have_the_rate_and_the_spread_of_a_poisson_process() -> None:
@@ -83,8 +84,29 @@ def test_an_open_loop_whose_own_start_is_late_says_so_as_lag_and_counts_it_as_la
     async def late() -> Recording:
         clock = asyncio.get_running_loop().time
         busy_until_s = itertools.chain([0.0], itertools.repeat(3.0))  # the start, then a client that was away for 3 s
-        return await run_open(OneAtATime(0.01), iter([0]), [1.0], lambda: max(clock(), next(busy_until_s)))
+        return await run_open(OneAtATime(0.01), iter([0]), [1.0], None, lambda: max(clock(), next(busy_until_s)))
 
     recording = run_virtually(late())
     assert recording.lag_s[0] == pytest.approx(2.0)
     assert recording.latency_s[0] >= 2.0
+
+
+def test_an_open_loop_has_no_more_under_way_than_it_can_hold_and_counts_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "MAX_IN_FLIGHT", 4)
+    server = OneAtATime(1.0)
+    recording = run_virtually(opened(server, [0.01 * number for number in range(10)]))
+    assert (server.most_in_flight, len(recording.latency_s)) == (4, 4)
+    assert recording.errors == {"NOT_SENT": 6}
+    assert recording.error_examples == {"NOT_SENT": "4 calls of this process were under way already"}
+
+
+def test_an_open_loop_that_is_late_ends_with_its_duration_and_counts_what_it_never_sent() -> None:
+    async def slow_client() -> Recording:
+        passed_s = itertools.count(0.0, 0.1)  # each look at the clock costs this client 0.1 s
+        return await run_open(OneAtATime(0.0), itertools.count(), [0.001] * 100, 1.0, lambda: next(passed_s))
+
+    recording = run_virtually(slow_client())
+    made = len(recording.latency_s)
+    assert 0 < made < 20
+    assert recording.errors == {"NOT_SENT": 100 - made}
+    assert recording.error_examples["NOT_SENT"].startswith("the duration was over")

@@ -12,7 +12,7 @@ from typing import Any
 import grpc.aio
 import numpy as np
 import pytest
-from digitserve.bench.connection import open_channel
+from digitserve.bench.connection import open_channel, wait_connected
 from digitserve.bench.images import LabelledImages
 from digitserve.bench.measurement import measure
 from digitserve.bench.settings import BenchError, Settings
@@ -97,6 +97,14 @@ class Moody(pb_grpc.RecognizerServicer):
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "draining")
 
 
+class Strict(pb_grpc.RecognizerServicer):
+    """Refuses as gRPC refuses what is over its limit."""
+
+    async def Recognize(self, request: pb.RecognizeRequest, context: Any) -> pb.RecognizeResponse:  # noqa: N802
+        await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER: Received message larger than max (836 vs. 8)")
+        raise AssertionError("abort raises")
+
+
 @pytest.fixture(scope="module")
 def moody_address(loop: asyncio.AbstractEventLoop) -> Iterator[str]:
     with serve_on(loop, Moody()) as address:
@@ -109,6 +117,24 @@ def test_failed_calls_are_counted_by_their_status(moody_address: str) -> None:
     assert figures.errors == {"RESOURCE_EXHAUSTED": 30}
     assert figures.error_examples == {"RESOURCE_EXHAUSTED": "not today"}
     assert figures.calls == 0
+
+
+@pytest.mark.parametrize("timeout_s", [10.0, 0.5])
+def test_a_server_that_is_not_there_is_told_without_waiting_for_it(loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
+    async def connect() -> float:
+        clock = asyncio.get_running_loop().time
+        start_s = clock()
+        async with open_channel("127.0.0.1:1") as channel:
+            with pytest.raises(BenchError, match="no server at"):
+                await wait_connected(channel, "127.0.0.1:1", timeout_s)
+        return clock() - start_s
+
+    assert asyncio.run_coroutine_threadsafe(connect(), loop).result(10) < 2
+
+
+def test_a_call_over_the_servers_limit_ends_the_run_before_it_starts(loop: asyncio.AbstractEventLoop) -> None:
+    with serve_on(loop, Strict()) as address, pytest.raises(BenchError, match=r"RESOURCE_EXHAUSTED: .* larger than max"):
+        measure(Settings(server=address, count=30))
 
 
 def test_a_call_that_can_never_succeed_ends_the_run_before_it_starts(moody_address: str) -> None:

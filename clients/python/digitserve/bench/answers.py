@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import grpc.aio
 
 OK = "OK"
+NOT_SENT = "NOT_SENT"  # no status of gRPC: the load process itself did not make the call
 
 
 class Answer(NamedTuple):

@@ -16,10 +16,12 @@ from digitserve.bench.report import describe_load, render_report
 from digitserve.bench.settings import ENCODINGS, LAYOUTS, MODES, BenchError, Settings
 
 DEFAULTS = Settings()
+STANDARD_OUTPUT = Path("-")
 MODE_HELP = """single: Recognize. stream: RecognizeStream, one stream a process. batch: RecognizeBatch. client:
 digitserve.AsyncClient and whatever it does with calls made at the same time. Default: %(default)s"""
 IMAGES_HELP = """synthetic, a folder that holds MNIST, or an .npz with `images` and `labels`; where the labels are
 known, the answers are checked. Default: %(default)s"""
+DURATION_HELP = "for so long calls are started; those under way then are waited for. Default: %(default)s"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,12 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_target(parser)
     _add_load(parser)
     _add_images(parser)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="save settings, machine and figures")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="save settings, machine and figures; - is standard output")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="save a plot, .png or .svg (needs matplotlib)")
 
 
 def _add_target(parser: argparse.ArgumentParser) -> None:
-    add, server = parser.add_argument, os.environ.get("DIGITSERVE_SERVER", DEFAULTS.server)
+    add, server = parser.add_argument, os.environ.get("DIGITSERVE_SERVER") or DEFAULTS.server
     add("--server", default=server, metavar="H:P", help="default: $DIGITSERVE_SERVER, or localhost:50051")
     add("--tls-authorities", metavar="FILE", help="use TLS: PEM file of whom the server's certificate comes from")
     add("--model", default=DEFAULTS.model, help="name, name:version or name@label; default: digits")
@@ -53,7 +55,7 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     loop("--rate", type=float, metavar="R", help="open loop: calls a second, Poisson; latency from the intended start")
     add("--processes", type=int, metavar="P", help="load processes, sharing the load; default: %(default)s")
     extent = parser.add_mutually_exclusive_group().add_argument
-    extent("--duration", dest="duration_s", type=float, metavar="SECONDS", help="default: %(default)s")
+    extent("--duration", dest="duration_s", type=float, metavar="SECONDS", help=DURATION_HELP)
     extent("--count", type=int, metavar="N", help="make N calls instead")
     add("--warmup", dest="warmup_s", type=float, metavar="SECONDS", help="same load, not counted; default: %(default)s")
 
@@ -88,8 +90,10 @@ def run(args: argparse.Namespace) -> int:
 def _run(settings: Settings, args: argparse.Namespace) -> int:
     print(f"running: {describe_load(settings)}", file=sys.stderr)
     measurement = measure(settings)
-    print(render_report(measurement))
-    if args.json:
+    print(render_report(measurement), file=sys.stderr if args.json == STANDARD_OUTPUT else sys.stdout)
+    if args.json == STANDARD_OUTPUT:
+        print(json.dumps(measurement.as_dict(), indent=2))
+    elif args.json:
         save_json(measurement.as_dict(), args.json)
     if args.plot:
         save_plot(measurement, args.plot)

@@ -9,11 +9,11 @@ from typing import Any
 import grpc.aio
 
 from digitserve.bench.settings import BenchError, Settings
+from digitserve.channel import MAX_MESSAGE_BYTES
 from digitserve.security import TLS, Signed, checked_token
 from digitserve.v1 import recognizer_pb2 as pb
 
 SERVICE = "/digitserve.v1.Recognizer/"
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 CONNECT_TIMEOUT_S = 5.0
 CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -51,11 +51,22 @@ def signed(call: Any) -> Any:
 
 
 async def wait_connected(channel: grpc.aio.Channel, server: str, timeout_s: float) -> None:
-    """Raises BenchError if nobody answers at `server` within a few seconds."""
+    """Raises BenchError at once if the connection is refused, and after a few seconds if nobody answers at `server`."""
     try:
-        await asyncio.wait_for(channel.channel_ready(), min(timeout_s, CONNECT_TIMEOUT_S))
-    except TimeoutError as error:
-        raise BenchError(f"no server at {server}: start one with `make run`, or name it with --server") from error
+        is_connected = await asyncio.wait_for(_connect(channel), min(timeout_s, CONNECT_TIMEOUT_S))
+    except TimeoutError:
+        is_connected = False
+    if not is_connected:
+        raise BenchError(f"no server at {server}: start one with `make run`, or name it with --server")
+
+
+async def _connect(channel: grpc.aio.Channel) -> bool:
+    """Whether the first attempt succeeds, on any of the server's addresses."""
+    while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
+        if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+            return False
+        await channel.wait_for_state_change(state)
+    return True
 
 
 async def ask_class_names(settings: Settings) -> list[str]:

@@ -18,6 +18,9 @@ from digitserve.bench.recording import Recording
 
 Clock = Callable[[], float]
 
+MAX_IN_FLIGHT = 10_000  # of one process in an open loop; each costs gRPC and asyncio some 20 KB
+GRACE_S = 1.0
+
 
 def share_indices(share: int, shares: int, size: int) -> Iterator[int]:
     """Which requests this share sends, without end: all shares together go through all of them, again and again."""
@@ -59,19 +62,38 @@ async def run_closed(
     return recording
 
 
-async def run_open(caller: Caller, indices: Iterable[int], arrivals: Iterable[float], clock: Clock) -> Recording:
-    """Starts a call at every arrival, however many are still in flight, and waits for the last answer."""
+async def run_open(
+    caller: Caller, indices: Iterable[int], arrivals: Iterable[float], seconds: float | None, clock: Clock
+) -> Recording:
+    """Starts a call at every arrival, however many are still in flight, and waits for the last answer.
+
+    What this process can't carry is counted as NOT_SENT: a call that is due while `MAX_IN_FLIGHT` are under way, and all that
+    are left when it is `GRACE_S` late with a timetable of so many `seconds`.
+    """
     recording = Recording()
+    timetable = iter(arrivals)
     start_s = clock()
+    stop_s = float("inf") if seconds is None else start_s + seconds + GRACE_S
+    in_flight = late = 0
 
     async def make_call(index: int, due_s: float) -> None:
+        nonlocal in_flight
         sent_s = clock()
         answer = await caller.call(index)
+        in_flight -= 1
         recording.add(due_s, sent_s, clock(), answer)
 
     async with asyncio.TaskGroup() as calls:
-        for index, arrival_s in zip(indices, arrivals, strict=False):
+        for index, arrival_s in zip(indices, timetable, strict=False):
             due_s = start_s + arrival_s
             await asyncio.sleep(max(0.0, due_s - clock()))  # 0, when this loop is behind, lets the due calls go out
+            if clock() > stop_s:
+                late = 1
+                break
+            if in_flight >= MAX_IN_FLIGHT:
+                recording.skip(1, f"{MAX_IN_FLIGHT:,} calls of this process were under way already")
+                continue
+            in_flight += 1
             calls.create_task(make_call(index, due_s))
+    recording.skip(late + sum(1 for _ in timetable), "the duration was over before this process came to it: lower the rate")
     return recording

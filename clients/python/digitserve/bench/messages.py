@@ -9,7 +9,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from digitserve.bench.images import LabelledImages
-from digitserve.bench.settings import Settings
+from digitserve.bench.settings import BenchError, Settings
+from digitserve.channel import MAX_MESSAGE_BYTES
 from digitserve.v1 import recognizer_pb2 as pb
 
 Array = npt.NDArray[np.uint8]
@@ -26,6 +27,15 @@ def build_messages(settings: Settings, images: LabelledImages) -> list[bytes]:
     if settings.mode == "stream":
         return [pb.RecognizeStreamRequest(request=one, id=id_).SerializeToString() for id_, one in enumerate(singles)]
     return [one.SerializeToString() for one in singles]
+
+
+def check_size(settings: Settings, images: LabelledImages) -> None:
+    """Raises BenchError if no batch would pass, before anything as large as that is built."""
+    height, width = images.pixels.shape[1:]
+    size = settings.batch_size * height * width
+    if settings.mode == "batch" and size > MAX_MESSAGE_BYTES:
+        limit = f"{MAX_MESSAGE_BYTES:,} bytes are accepted, which is {MAX_MESSAGE_BYTES // (height * width):,} images"
+        raise BenchError(f"--batch-size {settings.batch_size} makes calls of {size:,} bytes; at most {limit}")
 
 
 def batch_rows(settings: Settings, count: int) -> list[npt.NDArray[np.int64]]:
@@ -53,4 +63,7 @@ def _image(settings: Settings, pixels: Array) -> pb.Image:
 
 
 def _batch(settings: Settings, pixels: Array) -> pb.RecognizeBatchRequest:
-    return pb.RecognizeBatchRequest(images=pixels.tobytes(), model=settings.model, layout=_layout(settings))
+    _, height, width = pixels.shape
+    return pb.RecognizeBatchRequest(
+        images=pixels.tobytes(), model=settings.model, layout=_layout(settings), height=height, width=width
+    )

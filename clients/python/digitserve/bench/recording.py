@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from digitserve.bench.answers import OK, Answer
+from digitserve.bench.answers import NOT_SENT, OK, Answer
 
 
 @dataclass(slots=True)
@@ -49,6 +49,12 @@ class Recording:
         if answer.correct is not None:
             self.checked += answer.images
             self.correct += answer.correct
+
+    def skip(self, calls: int, reason: str) -> None:
+        """Calls that were due and never sent: they failed, and it was the client that failed."""
+        if calls:
+            self.errors[NOT_SENT] += calls
+            self.error_examples.setdefault(NOT_SENT, reason)
 
 
 def merge_recordings(recordings: Sequence[Recording]) -> Recording:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from digitserve.arguments import MAX_TIMEOUT_S
+from digitserve.channel import checked_target
+
 Mode = Literal["single", "stream", "batch", "client"]
 LayoutName = Literal["framed", "auto"]
 Encoding = Literal["raw", "png"]
@@ -12,6 +15,9 @@ Encoding = Literal["raw", "png"]
 MODES: tuple[str, ...] = get_args(Mode)
 LAYOUTS: tuple[str, ...] = get_args(LayoutName)
 ENCODINGS: tuple[str, ...] = get_args(Encoding)
+
+# Calls a second of one load process. It can't make a tenth of that; beyond, no rate is meant, and only its timetable is long.
+MAX_RATE = 100_000.0
 
 
 class BenchError(Exception):
@@ -46,6 +52,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         self._check_ranges()
+        try:
+            checked_target(self.server)
+        except ValueError as error:
+            raise BenchError(f"--server: {error}") from None
         if self.mode in ("batch", "client") and self.encoding != "raw":
             raise BenchError(f"--encoding {self.encoding} is for --mode single or stream; {self.mode} sends pixels")
         if self.rate is None and self.concurrency < self.processes:
@@ -62,6 +72,10 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise BenchError(f"--{name.removesuffix('_s')} must be a number above 0, not {value}")
+        if self.rate is not None and self.rate > MAX_RATE * self.processes:
+            raise BenchError(f"--rate must be at most {MAX_RATE:,.0f} for each of the --processes, not {self.rate:g}")
+        if self.timeout_s > MAX_TIMEOUT_S:
+            raise BenchError(f"--timeout must be a year at most, {MAX_TIMEOUT_S:g}, not {self.timeout_s:g}")
         if not 0 <= self.warmup_s < float("inf"):
             raise BenchError(f"--warmup must be a number of seconds, 0 or more, not {self.warmup_s}")
 

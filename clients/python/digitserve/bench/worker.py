@@ -20,9 +20,11 @@ from digitserve.bench.callers import Caller, open_caller
 from digitserve.bench.connection import ask_class_names
 from digitserve.bench.images import load_images
 from digitserve.bench.load import poisson_arrivals, run_closed, run_open, share_indices
+from digitserve.bench.messages import check_size
 from digitserve.bench.recording import Recording
 from digitserve.bench.settings import BenchError, Settings
 from digitserve.bench.workload import prepare_workload
+from digitserve.errors import MessageTooLarge, error_from_status
 
 HOPELESS = {"INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED", "UNAUTHENTICATED", "PERMISSION_DENIED"}
 GATHER_TIMEOUT_S = 120.0
@@ -64,6 +66,7 @@ def choose_loop(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop] |
 async def _run(share: Share, wait_for_others: Callable[[], object]) -> Recording:
     settings = share.settings
     images = load_images(settings.images, seed=settings.seed)
+    check_size(settings, images)
     workload = prepare_workload(settings, images, await ask_class_names(settings))
     caller = await open_caller(settings, workload)
     try:
@@ -80,7 +83,7 @@ async def _run(share: Share, wait_for_others: Callable[[], object]) -> Recording
 async def _try_one(caller: Caller) -> None:
     """A request that can never succeed is one clear line now, not a hundred thousand errors later."""
     answer = await caller.call(0)
-    if answer.code in HOPELESS:
+    if answer.code in HOPELESS or isinstance(error_from_status(answer.code, answer.message), MessageTooLarge):
         raise BenchError(f"the first call failed with {answer.code}: {answer.message}")
 
 
@@ -93,7 +96,7 @@ async def _make_calls(caller: Caller, share: Share) -> Recording:
         return await run_closed(caller, indices, share.part(settings.concurrency), seconds, calls, time.perf_counter)
     # Poisson arrivals split over processes are Poisson arrivals again, of a lower rate.
     arrivals = poisson_arrivals(settings.rate / share.of, seconds, calls, [settings.seed, share.number])
-    return await run_open(caller, indices, arrivals, time.perf_counter)
+    return await run_open(caller, indices, arrivals, seconds, time.perf_counter)
 
 
 def run_process(share: Share, barrier: Barrier, pipe: Connection) -> None:
