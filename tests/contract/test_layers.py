@@ -43,6 +43,10 @@ def test_the_batcher_knows_neither_grpc_nor_onnxruntime() -> None:
     assert not loaded_after("server.batcher") & {"grpc", "onnxruntime", "digitserve", "google"}
 
 
+def test_the_command_can_be_interrupted_before_it_loads_anything() -> None:
+    assert not loaded_after("digitserve_command") & {"digitserve", "grpc", "numpy", "asyncio"}
+
+
 def test_who_wants_no_metrics_does_not_load_them() -> None:
     assert not loaded_after("server.__main__", "server.app") & {"prometheus_client"}
     assert not loaded_after("server.metrics") & {"prometheus_client"}, "only what answers Prometheus knows its library"

@@ -1,0 +1,25 @@
+"""The command `digitserve`, as it is installed.
+
+It lies beside the package, because whatever lies within imports all of it first: half a second in which Ctrl-C would end in a
+traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+
+INTERRUPTED = 130
+
+
+def main() -> int:
+    """Runs the command and returns its exit code."""
+    try:
+        from digitserve.cli import main as run
+
+        return run()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
