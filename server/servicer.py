@@ -71,7 +71,7 @@ class RecognizerServicer(pb_grpc.RecognizerServicer):
         self.note_drop: Callable[[Exception], object] = lambda error: None  # told of a request that fails within a stream
 
     def refuse(self) -> None:
-        """From now on new calls end UNAVAILABLE; streams that are open and used go on."""
+        """From now on new calls end UNAVAILABLE, and so does every stream once what was read of it is answered."""
         self.refusing = True
         if not self.draining.done():
             self.draining.set_result(None)
@@ -101,7 +101,7 @@ class RecognizerServicer(pb_grpc.RecognizerServicer):
 
     @answers_errors_of_stream
     async def RecognizeStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
-        """Answers in order while reading ahead. An idle stream ends UNAVAILABLE when the server drains."""
+        """Answers in order while reading ahead. When the server drains, it reads no further and ends UNAVAILABLE."""
         if self.refusing:
             self.send_away()
         answer = partial(self._answer_streamed, read_deadline(context), context)

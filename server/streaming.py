@@ -9,8 +9,6 @@ from typing import Any, TypeVar
 
 from server.errors import Draining
 
-IDLE_S = 0.5
-
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
 
@@ -24,8 +22,8 @@ async def answer_in_order(
 ) -> AsyncIterator[Answered]:
     """Reads ahead, so that the batcher sees all requests of the window at once.
 
-    Once `drain` is done, a stream that has nothing unanswered and brings no request for IDLE_S seconds ends: what its caller
-    keeps open and does not use must not hold up the server.
+    Once `drain` is done, nothing more is read, what was read is answered, and the stream ends: a caller who goes on sending,
+    or who keeps open what it does not use, must not hold up the server.
 
     Args:
         requests: what comes in.
@@ -34,40 +32,38 @@ async def answer_in_order(
         drain: is done when the server wants to stop.
 
     Raises:
-        Draining: the stream was idle and the server wants to stop.
+        Draining: the server wants to stop, and the end of the stream was not read.
     """
     unanswered: deque[asyncio.Task[Answered]] = deque()
     reading: asyncio.Task[Asked | None] | None = _read_next(requests)
+    cut_short = False
+
+    def stop_reading(_: object) -> None:
+        if reading:
+            reading.cancel()
+
+    drain.add_done_callback(stop_reading)  # once for each stream: to wait for it, too, would cost every request
     try:
         while reading or unanswered:
             waited: list[asyncio.Future[Any]] = [unanswered[0]] if unanswered else []
             if reading and len(unanswered) < window:
                 waited.append(reading)
-            if not await _wait(waited, drain, idle=not unanswered):
-                raise Draining("the server is draining and this stream was idle")
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             if reading and reading.done():
-                request = reading.result()
-                reading = None if request is None else _read_next(requests)
+                stopped = drain.done() and reading.cancelled()
+                request = None if stopped else reading.result()
                 if request is not None:
                     unanswered.append(asyncio.create_task(answer(request)))
+                cut_short = stopped or (drain.done() and request is not None)
+                reading = None if request is None or cut_short else _read_next(requests)
             while unanswered and unanswered[0].done():
                 yield unanswered.popleft().result()
+        if cut_short:
+            raise Draining("the server is draining and reads no more of this stream; what it has read is answered")
     finally:
+        drain.remove_done_callback(stop_reading)
         for task in [*unanswered, *([reading] if reading else [])]:
             task.cancel()
-
-
-async def _wait(waited: list[asyncio.Future[Any]], drain: asyncio.Future[None], *, idle: bool) -> bool:
-    """Waits for one of them; False if that took too long for an idle stream of a server that wants to stop."""
-    if not idle:
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        return True
-    if not drain.done():
-        done, _ = await asyncio.wait([*waited, drain], return_when=asyncio.FIRST_COMPLETED)
-        if done - {drain}:
-            return True
-    done, _ = await asyncio.wait(waited, timeout=IDLE_S, return_when=asyncio.FIRST_COMPLETED)
-    return bool(done)
 
 
 async def _next(source: AsyncIterator[Asked]) -> Asked | None:

@@ -138,7 +138,7 @@ def test_a_late_call_is_not_computed() -> None:
     asyncio.run(run())
 
 
-def test_who_refuses_sends_new_calls_away_and_goes_on_with_open_streams() -> None:
+def test_who_refuses_sends_new_calls_away_and_ends_open_streams() -> None:
     async def run() -> None:
         async with serving() as here:
             stream = here.stub.RecognizeStream()
@@ -149,9 +149,8 @@ def test_who_refuses_sends_new_calls_away_and_goes_on_with_open_streams() -> Non
             calls = [here.stub.Recognize(framed(2)), here.stub.RecognizeBatch(batch(2)), late.read()]
             assert [(await failure_of(call)).code for call in calls] == ["UNAVAILABLE"] * 3
             assert here.servicer.refused == 3
-            await stream.write(pb.RecognizeStreamRequest(request=framed(3)))
-            assert (await stream.read()).response.text == "3"
-            await stream.done_writing()
+            ended = await failure_of(stream.read())
+            assert (ended.code, "reads no more of this stream" in ended.message) == ("UNAVAILABLE", True)
 
     asyncio.run(run())
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from digitserve.v1 import recognizer_pb2 as pb
 
-from server import intake, streaming
+from server import intake
 from server.batcher import Batcher, Limits
 from server.errors import RecognizerError
 from server.intake import Intake
@@ -294,32 +294,75 @@ async def test_a_stream_that_is_idle_does_not_hold_up_a_drain() -> None:
     answers = servicer.RecognizeStream(source(), context)
     assert (await anext(answers)).id == 1
     ending = asyncio.ensure_future(anext(answers))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streaming, "IDLE_S", 0.01)
-        await asyncio.wait([ending], timeout=0.05)
-        assert not ending.done()  # idle is no reason to end as long as the server serves
-        servicer.refuse()
-        with pytest.raises(Aborted, match="this stream was idle"):
-            await ending
+    await asyncio.wait([ending], timeout=0.05)
+    assert not ending.done()  # idle is no reason to end as long as the server serves
+    servicer.refuse()
+    with pytest.raises(Aborted, match="reads no more of this stream"):
+        await ending
     assert context.code is grpc.StatusCode.UNAVAILABLE
 
 
 @played
-async def test_a_stream_that_is_used_goes_on_while_the_server_drains() -> None:
-    servicer = make_servicer()
-    turns: asyncio.Queue[int] = asyncio.Queue()
+async def test_a_stream_that_never_pauses_ends_with_the_drain_and_all_that_was_read_is_answered() -> None:
+    servicer, gate, read = make_servicer(), asyncio.Event(), 0
+
+    async def answer_later(request: pb.RecognizeRequest, deadline: object, *, at_once: bool) -> pb.RecognizeResponse:
+        await gate.wait()
+        return pb.RecognizeResponse()
 
     async def source() -> AsyncIterator[pb.RecognizeStreamRequest]:
-        while number := await turns.get():
-            yield pb.RecognizeStreamRequest(id=number, request=ask(0))
+        nonlocal read
+        while True:
+            await asyncio.sleep(0)
+            read += 1
+            yield pb.RecognizeStreamRequest(id=read, request=ask(0))
 
-    answers = servicer.RecognizeStream(source(), Context())
-    for number in (1, 2, 3):
-        turns.put_nowait(number)
-        assert (await anext(answers)).id == number
-        servicer.refuse()
-    turns.put_nowait(0)
-    assert [answer async for answer in answers] == []
+    servicer._recognize = answer_later  # type: ignore[method-assign]
+    context, answered = Context(), list[int]()
+
+    async def receive() -> None:
+        async for item in servicer.RecognizeStream(source(), context):
+            answered.append(item.id)
+
+    receiving = asyncio.ensure_future(receive())
+    while read < 3:
+        await asyncio.sleep(0)
+    servicer.refuse()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    read_when_refused = read
+    gate.set()
+    with pytest.raises(Aborted, match="what it has read is answered"):
+        await receiving
+    assert context.code is grpc.StatusCode.UNAVAILABLE
+    assert (answered, read) == (list(range(1, len(answered) + 1)), read_when_refused)
+    assert len(answered) >= 3 - 1  # the last one may be under way when the reading stops
+
+
+@played
+async def test_a_stream_whose_end_was_read_ends_well_though_the_server_drains() -> None:
+    servicer, gate, ended = make_servicer(), asyncio.Event(), asyncio.Event()
+
+    async def answer_later(request: pb.RecognizeRequest, deadline: object, *, at_once: bool) -> pb.RecognizeResponse:
+        await gate.wait()
+        return pb.RecognizeResponse()
+
+    async def source() -> AsyncIterator[pb.RecognizeStreamRequest]:
+        for number in (1, 2, 3):
+            yield pb.RecognizeStreamRequest(id=number, request=ask(0))
+        ended.set()
+
+    async def receive() -> list[int]:
+        return [item.id async for item in servicer.RecognizeStream(source(), Context())]
+
+    servicer._recognize = answer_later  # type: ignore[method-assign]
+    receiving = asyncio.ensure_future(receive())
+    await ended.wait()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    servicer.refuse()
+    gate.set()
+    assert await receiving == [1, 2, 3]
 
 
 @played
