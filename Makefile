@@ -15,9 +15,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.serve ## start server, Envoy and page on http://127.0.0.1:8080/ (ARGS="--page-port 0 --port 0 ..." passes settings)
-	@echo "Starting server, Envoy and page; Ctrl-C stops them. When they run, try in another terminal:"
-	@echo "  $(BIN)/digitserve recognize docs/examples/seven.png"
-	@echo "  $(BIN)/digitserve bench --duration 5"
+	@echo "Starting server, Envoy and page; Ctrl-C stops them."
 	@echo "Settings: $(BIN)/python -m deploy --help. More: README.md, docs/browser.md"
 	@exec $(BIN)/python -m deploy $(ARGS)
 

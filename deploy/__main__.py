@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shlex
 import signal
 import socket
 import sys
@@ -22,11 +23,12 @@ from deploy.bootstrap import Places, list_origins, make_bootstrap
 from deploy.child import Child, DiedError
 from deploy.proxy import Admin, NoEnvoyError, find_envoy, make_command
 from deploy.settings import Deployment, read_deployment
-from server.address import number_socket
+from server.address import join, number_socket
 from server.config import SettingError, Settings
 from server.cores import count_workers
 
 ROOT = Path(__file__).parents[1]
+DEFAULT_SERVER = ("127.0.0.1", 50051)  # where the command line looks by itself
 SERVING = re.compile(r"serving on (\S+):(\d+)")
 # Envoy's calls end with the server's answers; a stream that just stays open is not waited for.
 ENVOY_DRAIN_S = 5.0
@@ -187,7 +189,23 @@ def announce(places: Places) -> None:
         page += f" (there is no index.html in {places.page}: JSON and grpc-web only)"
     elsewhere = [f"       {origin}/ from other devices" for origin in others]
     print(f"page   {page}", *elsewhere, f"JSON   {here}/v1/models", sep="\n", flush=True)
-    print(f"gRPC   {places.server_host}:{places.server_port}", "Ctrl-C stops all.", sep="\n", flush=True)
+    commands = [f"  {command}" for command in suggest(places)]
+    print(f"gRPC   {join(places.server_host, places.server_port)}", "Try in another terminal:", *commands, sep="\n")
+    print("Ctrl-C stops all.", flush=True)
+
+
+def suggest(places: Places) -> list[str]:
+    """Commands that work as they stand, typed where this was started."""
+    program = shlex.quote(_shorten(Path(sys.executable).with_name("digitserve")))
+    elsewhere = (places.server_host, places.server_port) != DEFAULT_SERVER
+    server = f" --server {join(places.server_host, places.server_port)}" if elsewhere else ""
+    picture = shlex.quote(_shorten(ROOT / "docs/examples/seven.png"))
+    return [f"{program} recognize{server} {picture}", f"{program} bench{server} --duration 5"]
+
+
+def _shorten(path: Path) -> str:
+    """From the working directory, where it lies in there."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 if __name__ == "__main__":

