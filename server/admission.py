@@ -86,7 +86,10 @@ class Admission:
         if refusal and self._tray.clear_out(now):
             refusal = self._find_obstacle(size, deadline, now, bulk=bulk)
         if refusal:
-            raise refusal
+            try:
+                raise refusal
+            finally:
+                del refusal  # else it and this frame hold each other, and the request, until the garbage collector comes by
 
     def _find_obstacle(self, size: int, deadline: float | None, now: float, *, bulk: bool) -> RecognizerError | None:
         waiting, limit = self._tray.count_waiting(bulk=bulk), self._max_queue_size

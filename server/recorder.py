@@ -157,6 +157,7 @@ class Recorder:
                 answer = await method(request, context)
             except BaseException as error:
                 self._note_failure(calls, error, context)
+                del request  # see statuses.abort()
                 raise
             finally:
                 calls.seconds.observe(time.perf_counter() - started_at)

@@ -68,6 +68,7 @@ class Traces:
                 answered = await method(request, context)
             except BaseException as error:
                 _end(span, name_end(error, context))
+                del request  # see statuses.abort()
                 raise
             if span.is_recording():
                 self._tell_timing(span, answered)

@@ -119,14 +119,17 @@ def test_a_stream_that_never_pauses_does_not_hold_up_the_drain(
         async with grpc.aio.insecure_channel(server.address) as channel:
             call = RecognizerStub(channel).RecognizeStream(timeout=HANG_S)  # type: ignore[no-untyped-call]
             writing = asyncio.create_task(write_for_ever(call, mnist_test))
-            texts = []
-            with pytest.raises(grpc.aio.AioRpcError, match="reads no more of this stream") as ended:
-                while True:
-                    answer = await call.read()
+            texts: list[str] = []
+
+            async def read_to_the_end() -> None:
+                async for answer in call:
                     assert answer.id == len(texts)
                     texts.append(str(answer.response.text))
                     if len(texts) == 20:
                         server.terminate()
+
+            with pytest.raises(grpc.aio.AioRpcError, match="reads no more of this stream") as ended:
+                await read_to_the_end()
             assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
             await writing
             return texts

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -172,3 +174,19 @@ async def test_what_is_answered_at_once_is_never_asked_for_its_wait() -> None:
     answer = bench.batcher.answer_at_once(make_images(7), deadline=0.1)
     assert answer is not None
     assert values_of(answer) == [7]
+
+
+@played
+async def test_a_refusal_leaves_nothing_for_the_garbage_collector() -> None:
+    bench = slow()
+    await occupy(bench, 1, 2)
+    bench.submit(3, 4)
+    gc.disable()
+    try:
+        with pytest.raises(WaitTooLong) as caught:
+            bench.submit(5, deadline=5.5)
+        refusal = weakref.ref(caught.value)
+        del caught
+        assert refusal() is None
+    finally:
+        gc.enable()

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from server.errors import InferenceFailed, InvalidImage, QueueFull, RecognizerError
+from server.recorder import Recorder
 from server.statuses import answers_errors, hide, read_request_id, to_error
+from server.traces import Traces
 
 
 class Aborted(Exception):
@@ -139,3 +146,63 @@ def test_the_servers_own_fault_is_logged_under_the_request_and_the_callers_is_no
         with pytest.raises(Aborted):
             call(error, ("x-request-id", "mine"))
     assert [record.getMessage() for record in caplog.records] == ["request mine: the log knows it as batch 17"]
+
+
+class Request:
+    """What holds a large message."""
+
+
+class Keeper(Context):
+    """As gRPC does it: the call keeps what it was ended by, whose traceback holds the call."""
+
+    ended: BaseException | None = None
+
+    async def abort(self, code: grpc.StatusCode, message: str, metadata: Any) -> None:
+        try:
+            raise grpc.aio.AbortError(message)
+        except grpc.aio.AbortError as error:
+            self.ended = error
+            raise
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.INVALID_ARGUMENT
+
+
+class Picky:
+    @answers_errors
+    async def Refuse(self, request: Any, context: Any) -> Any:  # noqa: N802
+        try:
+            raise ValueError(request)
+        except ValueError:
+            raise InvalidImage("no image") from None
+
+
+def count(servicer: Any) -> Any:
+    return Recorder({}, None, ()).watch(servicer)  # type: ignore[arg-type]
+
+
+def trace(servicer: Any) -> Any:
+    return Traces(SimpleSpanProcessor(InMemorySpanExporter())).watch("service", servicer)
+
+
+@pytest.mark.parametrize("watch", [lambda servicer: servicer, count, trace], ids=["alone", "counted", "traced"])
+def test_a_call_that_failed_holds_its_request_no_longer(watch: Callable[[Any], Any]) -> None:
+    """A flood of large requests that are refused must not stay in memory until the garbage collector comes by."""
+    servicer = watch(Picky())
+
+    async def refuse() -> tuple[Keeper, weakref.ref[Request]]:
+        request, context = Request(), Keeper()
+        held = weakref.ref(request)
+        call = servicer.Refuse(request, context)
+        del request
+        with pytest.raises(grpc.aio.AbortError):
+            await call
+        return context, held
+
+    gc.disable()
+    try:
+        context, held = asyncio.run(refuse())
+        assert context.ended
+        assert held() is None
+    finally:
+        gc.enable()
