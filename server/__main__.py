@@ -1,106 +1,11 @@
-"""`python -m server`: reads the settings, says what it does, and turns what stops it into one line."""
+"""`python -m server`. Ctrl-C while everything is still being imported ends it without a traceback."""
 
-from __future__ import annotations
-
-import asyncio
-import importlib.util
-import logging
-import os
+import signal
 import sys
-from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING
-
-# Before numpy is first imported: its linear algebra would wake a thread for each core, for products of some microseconds.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
-from server.config import SettingError, Settings, describe, read_command
-from server.cores import count_workers
-from server.logs import set_up_logging
-
-if TYPE_CHECKING:
-    from server.app import OnServing
-
-logger = logging.getLogger("digitserve")
-
-
-def main() -> int:
-    """Serves until it is told to stop. Returns the exit status: 0 drained (or checked), 1 can't start, 2 wrong settings."""
-    try:
-        settings, check = read_command(sys.argv[1:], os.environ)
-    except SettingError as error:
-        return _fail(f"bad setting: {error}", 2)
-    if check:
-        print(describe(settings))
-        return 0
-    if settings.traces and not _can_trace():
-        return _fail("traces is set, but OpenTelemetry is not installed: pip install -c constraints.txt -e '.[serve,otel]'", 2)
-    workers = count_workers(settings.workers)
-    set_up_logging(settings.log_level, settings.log_format)
-    logger.info("settings: %s", describe(settings))
-    settings = replace(settings, workers=str(workers))
-    reason = serve_here(settings) if workers == 1 else _supervise(settings)
-    if reason and settings.log_format == "json":
-        logger.critical("%s", reason)
-        return 1
-    return _fail(reason, 1) if reason else 0
-
-
-def serve_here(settings: Settings, on_serving: OnServing | None = None) -> str:
-    """Serves in this process until it is told to stop. Returns why it can't start, or nothing."""
-    # Imported late: a wrong setting is told in a tenth of a second.
-    from server.address import ListenError
-    from server.app import serve
-    from server.repository import RepositoryError
-    from server.session import ModelError, ProviderError
-    from server.tls import CertificateError
-    from server.tokens import TokenError
-
-    try:
-        with asyncio.Runner(loop_factory=_choose_loop(settings)) as runner:
-            runner.run(serve(settings, on_serving))
-    except (CertificateError, ListenError, ModelError, ProviderError, RepositoryError, TokenError) as error:
-        return str(error)
-    return ""
-
-
-def _supervise(settings: Settings) -> str:
-    """The same, in processes of their own."""
-    from server.address import ListenError
-    from server.supervisor import WorkerError, supervise
-
-    _choose_loop(settings)  # what is missing is told once
-    try:
-        asyncio.run(supervise(settings))
-    except (ListenError, WorkerError) as error:
-        return str(error)
-    return ""
-
-
-def _fail(line: str, status: int) -> int:
-    print(f"digitserve: {line}", file=sys.stderr)
-    return status
-
-
-def _can_trace() -> bool:
-    """Whether the extra is there. To import it would take the time and memory that a supervisor does not spend."""
-    try:
-        return importlib.util.find_spec("opentelemetry.exporter.otlp.proto.grpc") is not None
-    except ModuleNotFoundError:
-        return False
-
-
-def _choose_loop(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if settings.event_loop == "asyncio":
-        return None
-    try:
-        import uvloop
-    except ImportError:
-        if settings.event_loop == "uvloop":
-            raise SystemExit(_fail("event_loop is uvloop, but uvloop is not installed: pip install uvloop", 2)) from None
-        return None
-    return uvloop.new_event_loop
-
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from server.main import main
+
     sys.exit(main())

@@ -11,9 +11,9 @@ from contextlib import closing, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from server.__main__ import serve_here
 from server.config import read_settings
 from server.logs import set_up_logging
+from server.main import serve_here
 from server.metrics import METRICS
 
 if TYPE_CHECKING:

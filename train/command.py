@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 
@@ -12,6 +13,8 @@ INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
 def conclude(program: str, work: Callable[[], None], *, interrupted: Callable[[], str]) -> int:
     """Do the work. Returns the exit status; `interrupted` says what is left after Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as long as everything was imported
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         work()
     except (TrainingError, OSError) as error:

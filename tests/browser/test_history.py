@@ -18,9 +18,9 @@ from tests.browser.hands import Stroke, draw_with_mouse, read_hand
 from tests.browser.states import open_view, show_history
 from tests.server_process import ROOT
 from train import emnist, hanzi
-from train.__main__ import build_parser
 from train.datasets import LOADERS
 from train.folder import read_folder
+from train.main import build_parser
 
 SEVEN = read_hand("slanted")["7"]
 DOT: list[Stroke] = [[(0.1, 0.85), (0.13, 0.88), (0.15, 0.85)]]

@@ -48,13 +48,13 @@ def test_the_command_can_be_interrupted_before_it_loads_anything() -> None:
 
 
 def test_who_wants_no_metrics_does_not_load_them() -> None:
-    assert not loaded_after("server.__main__", "server.app") & {"prometheus_client"}
+    assert not loaded_after("server.main", "server.app") & {"prometheus_client"}
     assert not loaded_after("server.metrics") & {"prometheus_client"}, "only what answers Prometheus knows its library"
     assert "prometheus_client" in loaded_after("server.scrape"), "the check must look at the real thing"
 
 
 def test_who_wants_no_traces_does_not_load_them() -> None:
-    assert not loaded_after("server.__main__", "server.app", "server.scrape") & {"opentelemetry"}
+    assert not loaded_after("server.main", "server.app", "server.scrape") & {"opentelemetry"}
     assert "opentelemetry" in loaded_after("server.traces"), "the check must look at the real thing"
     assert {name for name, imports in graph().items() if "traces" in imports} == {"app"}
 
@@ -71,7 +71,7 @@ def test_only_who_records_and_who_starts_knows_the_recorder() -> None:
 
 
 def test_the_supervisor_loads_nothing_that_answers_calls() -> None:
-    ours = loaded_after("server.__main__", "server.supervisor", "server.scrape")
+    ours = loaded_after("server.main", "server.supervisor", "server.scrape")
     assert not ours & {"grpc", "onnxruntime", "numpy", "PIL", "digitserve", "google"}
     assert "asyncio" in ours, "the check must look at the real thing"
 
@@ -81,24 +81,24 @@ def test_the_framing_routine_knows_neither_grpc_nor_onnxruntime() -> None:
 
 
 def test_the_server_never_imports_torch() -> None:
-    loaded = loaded_after("server.__main__", "server.app")
+    loaded = loaded_after("server.main", "server.app")
     assert not loaded & {"torch", "torchvision", "onnx", "matplotlib"}
     assert {"grpc", "onnxruntime"} <= loaded, "the check must look at the real thing"
 
 
 @pytest.mark.parametrize("package", ["train", "export"])
 def test_training_and_export_never_import_grpc(package: str) -> None:
-    loaded = loaded_after(f"{package}.__main__")
+    loaded = loaded_after(f"{package}.main")
     assert not loaded & {"grpc", "digitserve"}
     assert package in loaded
 
 
 def test_a_wrong_setting_is_told_before_anything_slow_is_loaded() -> None:
-    assert not loaded_after("server.__main__") & {"grpc", "onnxruntime", "numpy", "PIL"}
+    assert not loaded_after("server.main") & {"grpc", "onnxruntime", "numpy", "PIL"}
 
 
 def test_only_who_loads_knows_the_session() -> None:
-    assert {name for name, imports in graph().items() if "session" in imports} == {"__main__", "loader"}
+    assert {name for name, imports in graph().items() if "session" in imports} == {"main", "loader"}
 
 
 def test_labels_are_moved_without_loading_what_serves() -> None:

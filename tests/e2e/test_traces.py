@@ -11,7 +11,7 @@ import pytest
 from digitserve.v1 import recognizer_pb2 as pb
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
-from server import __main__ as program
+from server import main as program
 from tests.conftest import StartServer
 from tests.contract.test_traces import CALLER, TRACE
 from tests.e2e.test_metrics import make_request

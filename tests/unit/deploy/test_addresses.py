@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import deploy.addresses
-from deploy.__main__ import ROOT, announce, suggest
 from deploy.addresses import list_addresses, name_origins
 from deploy.bootstrap import Places
+from deploy.main import ROOT, announce, suggest
 
 ELSEWHERE = "192.0.2.7"
 PROGRAM = ".venv/bin/digitserve"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.__main__ import choose_signals
 from deploy.child import Child, DiedError
+from deploy.main import choose_signals
 
 LONG_S = 60.0
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import deploy.__main__
-from deploy.__main__ import give_sockets, list_sockets
+import deploy.main
+from deploy.main import give_sockets, list_sockets
 from deploy.settings import read_deployment
 from server.config import SettingError
 
@@ -54,7 +54,7 @@ def test_sockets_that_were_asked_for_are_kept(tmp_path: Path) -> None:
 
 
 def test_one_worker_is_called_by_its_port(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(deploy.__main__, "count_workers", lambda workers: 1)
+    monkeypatch.setattr(deploy.main, "count_workers", lambda workers: 1)
     alone = read_deployment(["--workers", "auto"], {})
     assert give_sockets(alone, tmp_path) == alone
     assert list_sockets(read_deployment(["--socket", "/run/mine"], {}).server) == ()

@@ -8,13 +8,13 @@ import onnx
 import pytest
 import torch
 
-import export.__main__ as command
+import export.main as command
 import export.variants as variants
 from export import timing
 from export.verify import Graph
 from server.repository import read_card
-from train.__main__ import main as train
 from train.checkpoint import load_checkpoint, save_checkpoint
+from train.main import main as train
 from train.mnist import load_mnist
 from train.model import NETWORKS, cost
 

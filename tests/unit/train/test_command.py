@@ -7,10 +7,10 @@ import pytest
 import torch
 from torchvision.datasets import MNIST
 
-from train.__main__ import main
 from train.checkpoint import load_checkpoint
 from train.command import INTERRUPTED
 from train.loop import Trainer
+from train.main import main
 
 Run = list[str]
 

@@ -14,8 +14,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-import train.__main__
 import train.evaluation
+import train.main
 import train.metrics
 from tests.unit.train.pictures import draw
 from train.checkpoint import load_checkpoint, save_checkpoint
@@ -31,7 +31,7 @@ def checkpoint(data_folder: Path, tmp_path: Path) -> Path:
     """What one epoch on a few printed digits leaves behind."""
     folder = tmp_path / "run"
     small = ["--epochs", "1", "--device", "cpu", "--no-report"]
-    assert train.__main__.main(["--data", str(data_folder), "--output", str(folder), *small]) == 0
+    assert train.main.main(["--data", str(data_folder), "--output", str(folder), *small]) == 0
     return folder / "best.pt"
 
 
@@ -76,7 +76,7 @@ def refused(capfd: Capture, *arguments: str | Path) -> str:
 
 def test_a_checkpoint_is_evaluated_in_its_own_folder(checkpoint: Path, data_folder: Path, capfd: Capture) -> None:
     before = {path.name for path in checkpoint.parent.iterdir()}
-    assert train.__main__.main(["evaluate", str(checkpoint), "--data", str(data_folder)]) == 0
+    assert train.main.main(["evaluate", str(checkpoint), "--data", str(data_folder)]) == 0
     new = {path.name for path in checkpoint.parent.iterdir()} - before
     pictures = {"curves.png", "classes.png", "confusion.png", "reliability.png", "mistakes.png"}
     assert new == {"report.html", "evaluation.json", *pictures}

@@ -8,9 +8,9 @@ from types import ModuleType
 import pytest
 
 import train.tensorboard
-from train.__main__ import main
 from train.evaluate import Score
 from train.loop import Epoch
+from train.main import main
 
 Scalar = tuple[str, float, int]
 
@@ -44,7 +44,7 @@ def writer(monkeypatch: pytest.MonkeyPatch) -> type[Writer]:
     module.SummaryWriter = fresh  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
     monkeypatch.setattr(train.tensorboard, "require_tensorboard", lambda: None)
-    monkeypatch.setattr("train.__main__.require_tensorboard", lambda: None)
+    monkeypatch.setattr("train.main.require_tensorboard", lambda: None)
     return fresh
 
 
