@@ -35,7 +35,10 @@ def unpack(described: object, size: int, class_names: tuple[str, ...]) -> Golden
     """The opposite of pack(). Raises ValueError."""
     if not isinstance(described, dict) or not isinstance(described.get("answers"), dict):
         raise ValueError("golden must be an object with frames and answers")
-    answers = tuple((name, float(probability)) for name, probability in described["answers"].items())
+    try:
+        answers = tuple((name, float(probability)) for name, probability in described["answers"].items())
+    except (TypeError, ValueError):
+        raise ValueError("golden answers must be a probability for each class") from None
     if unknown := [name for name, _ in answers if name not in class_names]:
         raise ValueError(f"golden answers {unknown[0]!r}, which is not among class_names")
     expected_bytes = len(answers) * size * size

@@ -10,11 +10,12 @@ import hashlib
 import json
 import os
 import re
+import reprlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from server.errors import ModelNotFound
 from server.golden import Golden, unpack
@@ -27,6 +28,7 @@ MODEL, CARD, LABELS = "model.onnx", "model.json", "labels.json"
 PLAIN = "fp32"  # the variant that every version has, and that is taken where model.json says nothing else
 
 
+Number = TypeVar("Number", int, float)
 Version: TypeAlias = tuple[str, str]  # the name of a model, and the number of its version
 Stamp: TypeAlias = frozenset[tuple[str, int, int, int]]  # differs once one of a version's files was written anew
 
@@ -158,33 +160,56 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _to_card(described: dict[str, Any], path: Path) -> ModelCard:
-    height, width = int(described["input"]["height"]), int(described["input"]["width"])
+    height, width = _read_number(described, "input.height", int), _read_number(described, "input.width", int)
     if height != width or not 8 <= height <= 512:
         raise ValueError(f"input must be a square of 8 to 512 pixels, not {width} x {height}")
-    threshold = float(described["threshold"])
+    threshold = _read_number(described, "threshold", float)
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold must be between 0 and 1, not {threshold}")
-    max_batch_size = int(described["max_batch_size"])
+    max_batch_size = _read_number(described, "max_batch_size", int)
     if not 1 <= max_batch_size <= 4096:
         raise ValueError(f"max_batch_size must be between 1 and 4096, not {max_batch_size}")
     names = described["class_names"]
     if not isinstance(names, list) or not names:
         raise ValueError("class_names must be a list of at least one name")
+    labels = described.get("labels", [])
+    if not isinstance(labels, list):
+        raise _expect("labels", "a list of names", labels)
     return ModelCard(
         name=str(described["name"]),
         version=str(described["version"]),
         path=path,
-        labels=tuple(str(label) for label in described.get("labels", [])),
+        labels=tuple(map(str, labels)),
         class_names=tuple(str(name) for name in names),
         size=height,
         max_batch_size=max_batch_size,
         threshold=threshold,
-        accuracy=float(described["metrics"]["accuracy"]),
-        accuracy_n=int(described["metrics"]["n"]),
+        accuracy=_read_number(described, "metrics.accuracy", float),
+        accuracy_n=_read_number(described, "metrics.n", int),
         description=str(described.get("description", "")),
         best=_read_best(described, path.parent),
         golden=unpack(described["golden"], height, tuple(map(str, names))) if "golden" in described else None,
     )
+
+
+def _read_number(described: dict[str, Any], key: str, kind: type[Number]) -> Number:
+    """What `key`, such as "metrics.accuracy", holds. Raises KeyError where nothing does, and ValueError; both name the key."""
+    *outer, last = key.split(".")
+    inside: Any = described
+    for part in outer:
+        inside = inside[part]
+        if not isinstance(inside, dict):
+            raise _expect(part, "an object", inside)
+    if last not in inside:
+        raise KeyError(key)
+    try:
+        return kind(inside[last])
+    except (TypeError, ValueError, OverflowError):
+        raise _expect(key, "a number" if kind is float else "a whole number", inside[last]) from None
+
+
+def _expect(key: str, expected: str, value: object) -> ValueError:
+    return ValueError(f"{key} must be {expected}, not {reprlib.repr(value)}")
 
 
 def _read_sums(described: dict[str, Any]) -> dict[str, str]:
