@@ -97,7 +97,8 @@ class Admission:
         wait_ms = max(1.0, wait_s * 1e3)
         if waiting + size > limit:
             return QueueFull(
-                f"the queue is full: {waiting} images wait, at most {limit} may; try again in {wait_ms:.0f} ms",
+                f"the queue is full: {waiting} images wait and this call brings {size}, at most {limit} may wait; "
+                f"try again in {wait_ms:.0f} ms",
                 retry_after_ms=wait_ms,
             )
         if not bulk and wait_s * 1e3 > self._max_queue_wait_ms:

@@ -7,6 +7,7 @@ decoder raises becomes InvalidImage.
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from typing import NamedTuple, TypeAlias
 
@@ -19,6 +20,14 @@ from server.errors import InvalidImage
 Grey: TypeAlias = NDArray[np.uint8]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+# Of BMP, its two letters and the size of its first header: texts begin with BM, too.
+BEGINNINGS = {
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "JPEG": rb"\xff\xd8\xff",
+    "WEBP": rb"RIFF....WEBP",
+    "BMP": rb"BM.{12}[\x0c\x28\x38\x40\x6c\x7c]\0\0\0",
+    "GIF": rb"GIF8[79]a",
+}
 MAX_PIXELS = 16_777_216  # 4096 x 4096: above any phone's 12-megapixel photo
 WORKING_SIZE = 512  # larger images are shrunk while they are decoded (JPEG) or right after, which keeps memory flat
 
@@ -63,8 +72,7 @@ def open_image(encoded: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(encoded), formats=FORMATS)
     except Exception:
-        names = ", ".join(FORMATS)
-        raise InvalidImage(f"not a readable image file: expected one of {names}", field="image.encoded") from None
+        raise _explain(encoded) from None
     width, height = image.size
     if width * height > max_pixels:
         raise InvalidImage(
@@ -72,6 +80,16 @@ def open_image(encoded: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
             field="image.encoded",
         )
     return image
+
+
+def _explain(encoded: bytes) -> InvalidImage:
+    """Why a file can't even be opened: another format, or one of ours whose header is spoilt."""
+    begun = next((name for name, beginning in BEGINNINGS.items() if re.match(beginning, encoded, re.DOTALL)), None)
+    if begun:
+        reason = f"the image can't be decoded: it begins as a {begun} file does, but is truncated or damaged"
+    else:
+        reason = f"not a readable image file: expected one of {', '.join(FORMATS)}"
+    return InvalidImage(reason, field="image.encoded")
 
 
 def decode(image: Image.Image) -> Picture:

@@ -30,6 +30,7 @@ Images: TypeAlias = NDArray[np.uint8]
 
 _INKS: dict[int, Ink] = {pb.INK_UNSPECIFIED: Ink.AUTO, pb.INK_AUTO: Ink.AUTO, pb.INK_LIGHT: Ink.LIGHT, pb.INK_DARK: Ink.DARK}
 _READ = {pb.LAYOUT_UNSPECIFIED, pb.LAYOUT_AUTO, pb.LAYOUT_FRAMED, pb.LAYOUT_SINGLE}
+_UNREAD = {pb.LAYOUT_LINE: "LINE", pb.LAYOUT_PAGE: "PAGE"}
 
 
 class FramedBatch(NamedTuple):
@@ -165,9 +166,9 @@ def read_layout(layout: int) -> int:
     """Checks that the layout is one that Recognize reads."""
     if layout in _READ:
         return layout
-    if layout in (pb.LAYOUT_LINE, pb.LAYOUT_PAGE):
+    if layout in _UNREAD:
         raise UnsupportedLayout(
-            f"this server does not read {pb.Layout.Name(layout)}; it reads AUTO, FRAMED and SINGLE", field="layout"
+            f"this server does not read {_UNREAD[layout]}; it reads AUTO, FRAMED and SINGLE", field="layout"
         )
     raise InvalidRequest(f"layout {layout} is not one of AUTO, FRAMED and SINGLE", field="layout")
 
@@ -243,7 +244,9 @@ def _frame_strangers(images: Images) -> FramedBatch:
 def _read_raw(raw: pb.RawImage, max_pixels: int) -> Picture:
     width, height, pixels = raw.width, raw.height, raw.pixels
     if not 1 <= width <= MAX_RAW_SIDE or not 1 <= height <= MAX_RAW_SIDE:
-        raise InvalidImage(f"a raw image of {width} x {height} pixels is no image", field="image.raw")
+        raise InvalidImage(
+            f"a raw image of {width} x {height} pixels: each side must be 1 to {MAX_RAW_SIDE:,}", field="image.raw"
+        )
     if width * height > max_pixels:
         raise InvalidImage(
             f"the image has {width} x {height} = {width * height:,} pixels; at most {max_pixels:,} are accepted",

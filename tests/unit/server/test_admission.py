@@ -177,6 +177,15 @@ async def test_what_is_answered_at_once_is_never_asked_for_its_wait() -> None:
 
 
 @played
+async def test_a_full_queue_says_how_many_images_the_call_brings() -> None:
+    bench = slow(max_queue_size=4)
+    await occupy(bench, 1, 2)
+    bench.submit(3, 4, 5)
+    with pytest.raises(QueueFull, match="3 images wait and this call brings 2, at most 4 may wait; try again in"):
+        bench.submit(6, 7)
+
+
+@played
 async def test_a_refusal_leaves_nothing_for_the_garbage_collector() -> None:
     bench = slow()
     await occupy(bench, 1, 2)

@@ -84,6 +84,26 @@ def test_formats_off_the_list_are_refused(kind: str) -> None:
         open_image(encode(picture, kind))
 
 
+@FILES
+def test_a_file_of_the_list_that_is_spoilt_is_not_called_another_format(content: bytes) -> None:
+    for length in range(18, 40):
+        with pytest.raises(InvalidImage, match=r"can't be decoded: .*(truncated|damaged|broken)"):
+            read(content[:length])
+
+
+def test_flipped_bytes_of_a_png_are_damage() -> None:
+    content = bytearray(LOSSLESS["PNG"])
+    content[12:16] = b"\xff\xff\xff\xff"  # where IHDR stood
+    with pytest.raises(InvalidImage, match="it begins as a PNG file does, but is truncated or damaged"):
+        read(bytes(content))
+
+
+@pytest.mark.parametrize("content", [b"BM is how this text begins, and it is no picture", b"RIFF\0\0\0\0WAVE", b"GIF"])
+def test_what_only_resembles_a_format_is_none(content: bytes) -> None:
+    with pytest.raises(InvalidImage, match="not a readable image file"):
+        read(content)
+
+
 def test_the_size_is_read_from_the_header() -> None:
     with pytest.raises(InvalidImage, match=r"30000 x 30000 = 900,000,000 pixels; at most 16,777,216"):
         open_image(forge_png(30_000, 30_000))

@@ -191,6 +191,11 @@ def test_what_is_wrong_is_named(intake: Intake, request_: pb.RecognizeRequest, k
     assert (type(caught.value), caught.value.field) == (kind, field)
 
 
+def test_a_raw_image_of_no_size_is_told_what_sizes_there_are(intake: Intake) -> None:
+    with pytest.raises(InvalidImage, match="a raw image of 70000 x 1 pixels: each side must be 1 to 65,535"):
+        intake.take(raw(np.zeros((1, 70_000), np.uint8)), 28)
+
+
 def test_damage_inside_a_large_file_comes_from_the_thread(intake: Intake, executor: HeldExecutor) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (200, 200), np.uint8)
     content = encode_grey(noise)
@@ -219,7 +224,7 @@ def test_every_ink_is_known(ink: int, read: Ink) -> None:
 @pytest.mark.parametrize("layout", pb.Layout.values())
 def test_every_layout_is_read_or_refused_as_not_yet(layout: int) -> None:
     if layout in (pb.LAYOUT_LINE, pb.LAYOUT_PAGE):
-        with pytest.raises(UnsupportedLayout):
+        with pytest.raises(UnsupportedLayout, match=r"does not read (LINE|PAGE); it reads AUTO, FRAMED and SINGLE"):
             read_layout(layout)
     else:
         assert read_layout(layout) == layout
