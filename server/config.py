@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 ENVIRONMENT_PREFIX = "DIGITSERVE_"
+# Those of our other programs: the launcher, the clients, training and the tests.
+OTHERS = {"ADMIN_PORT", "BROWSER", "CONFIG", "DATA", "ORIGINS", "PAGE", "PAGE_HOST", "PAGE_PORT", "PYTHON", "SERVER", "TOKEN"}
 MAX_WORKERS = 256
 
 
@@ -178,6 +180,13 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     if check:
         raise SettingError("--check is a flag of python -m server alone")
     return settings
+
+
+def list_unknown(environment: Mapping[str, str]) -> list[str]:
+    """The variables that begin as ours do and that no program of ours reads: most likely misspelt."""
+    known = {ENVIRONMENT_PREFIX + name for name in OTHERS}
+    known |= {ENVIRONMENT_PREFIX + field.name.upper() for field in dataclasses.fields(Settings)}
+    return sorted(name for name in environment if name.startswith(ENVIRONMENT_PREFIX) and name not in known)
 
 
 def describe(settings: Settings) -> str:

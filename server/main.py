@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 # Before numpy is first imported: its linear algebra would wake a thread for each core, for products of some microseconds.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from server.config import SettingError, Settings, describe, read_command
+from server.config import SettingError, Settings, describe, list_unknown, read_command
 from server.cores import count_workers
 from server.logs import set_up_logging
 
 if TYPE_CHECKING:
     from server.app import OnServing
 
+UNKNOWN = "no setting is called {}: ignored"
 logger = logging.getLogger("digitserve")
 
 
@@ -30,7 +31,10 @@ def main() -> int:
         settings, check = read_command(sys.argv[1:], os.environ)
     except SettingError as error:
         return _fail(f"bad setting: {error}", 2)
+    unknown = ", ".join(list_unknown(os.environ))
     if check:
+        if unknown:
+            print(f"digitserve: {UNKNOWN.format(unknown)}", file=sys.stderr)
         print(describe(settings))
         return 0
     if settings.traces and not _can_trace():
@@ -38,6 +42,8 @@ def main() -> int:
     workers = count_workers(settings.workers)
     set_up_logging(settings.log_level, settings.log_format)
     logger.info("settings: %s", describe(settings))
+    if unknown:
+        logger.warning("%s", UNKNOWN.format(unknown))
     settings = replace(settings, workers=str(workers))
     reason = serve_here(settings) if workers == 1 else _supervise(settings)
     if reason and settings.log_format == "json":

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from server.golden import pack
 from server.session import find_cuda_obstacle
 from tests.conftest import StartServer
 from tests.e2e.conftest import newest
-from tests.server_process import ServerProcess, start_process
+from tests.server_process import ROOT, ServerProcess, start_process
 
 START_S = 3.0
 ATTEMPTS = 4  # other work on the machine may slow one start, not all of them
@@ -79,6 +81,20 @@ def test_settings_can_be_checked_without_a_server(tmp_path: Path, capfd: pytest.
     assert "host=127.0.0.1 port=50052 " in capfd.readouterr().out
     file.write_text("port = 70000\n", encoding="utf-8")
     assert refuse("--config", str(file), "--check") == (2, "bad setting: port must be between 0 and 65535, not 70000")
+
+
+@pytest.mark.parametrize(("flag", "status", "begins"), [("--check", 0, "digitserve: "), ("--models=/nowhere", 1, "")])
+def test_a_variable_that_is_no_setting_is_one_line(flag: str, status: int, begins: str) -> None:
+    environment = os.environ | {
+        "DIGITSERVE_PROT": "1",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "clients/python")]),
+    }
+    command = [sys.executable, "-m", "server", "--port", "0", flag]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    (line,) = [line for line in done.stderr.splitlines() if "DIGITSERVE_PROT" in line]
+    assert done.returncode == status
+    assert line.startswith(begins)
+    assert line.endswith("no setting is called DIGITSERVE_PROT: ignored")
 
 
 def test_a_certificate_or_tokens_that_cant_be_used(tmp_path: Path, models_folder: Path) -> None:

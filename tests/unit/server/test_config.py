@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
-from server.config import SettingError, Settings, describe, read_command, read_settings, write_flags
+from server.config import SettingError, Settings, describe, list_unknown, read_command, read_settings, write_flags
+from tests.server_process import ROOT
+
+QUOTED = re.compile(r"""["'](DIGITSERVE_[A-Z_]*[A-Z])["']""")
 
 
 def test_without_anything_the_defaults() -> None:
@@ -189,3 +193,18 @@ def test_only_the_server_itself_checks() -> None:
 def test_the_description_is_whole() -> None:
     described = dict(each.split("=", 1) for each in describe(Settings()).split(" "))
     assert described == {field.name: str(field.default) for field in dataclasses.fields(Settings)}
+
+
+def test_a_variable_that_nobody_reads_is_named_and_those_of_our_other_programs_are_not() -> None:
+    known = {"DIGITSERVE_PORT": "1", "DIGITSERVE_CONFIG": "x", "DIGITSERVE_TOKEN": "x", "DIGITSERVE_DATA": "x", "PROT": "x"}
+    assert list_unknown(known) == []
+    assert list_unknown(known | {"DIGITSERVE_PROT": "1", "DIGITSERVE_port": "1"}) == ["DIGITSERVE_PROT", "DIGITSERVE_port"]
+
+
+def test_every_variable_of_the_sources_is_known() -> None:
+    """A program of ours that reads another one must be entered in config.py."""
+    tops = ("clients/python", "clients/js/test", "deploy", "export", "train", "tests/browser")
+    sources = [path for top in tops for path in (ROOT / top).rglob("*.[pt][ys]")]
+    read = {name for path in sources for name in QUOTED.findall(path.read_text(encoding="utf-8"))}
+    assert {"DIGITSERVE_TOKEN", "DIGITSERVE_DATA", "DIGITSERVE_BROWSER"} <= read, "the check must look at the real thing"
+    assert list_unknown(dict.fromkeys(read, "")) == []
