@@ -34,7 +34,7 @@ def choose_golden(graphs: Sequence[Graph], test: Images, class_names: Sequence[s
         graphs: fp32, whose probabilities are written down, and its variants.
 
     Returns:
-        what model.json holds as "golden". A class that has no such image is left away.
+        what model.json holds as "golden". A class that has no such image is left out.
     """
     images, answers = [], {}
     for number, name in enumerate(class_names[:MAX_CLASSES]):

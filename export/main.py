@@ -118,7 +118,7 @@ def describe(
         "parameters": spent.parameters,
         "threshold": checkpoint["calibration"]["threshold"],
         "metrics": {
-            "dataset": f"{title} test",
+            "dataset": f"test images of {title}",
             "n": found.n,
             "accuracy": found.accuracy,
             "interval_95": list(found.interval_95),

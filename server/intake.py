@@ -30,7 +30,7 @@ Images: TypeAlias = NDArray[np.uint8]
 
 _INKS: dict[int, Ink] = {pb.INK_UNSPECIFIED: Ink.AUTO, pb.INK_AUTO: Ink.AUTO, pb.INK_LIGHT: Ink.LIGHT, pb.INK_DARK: Ink.DARK}
 _READ = {pb.LAYOUT_UNSPECIFIED, pb.LAYOUT_AUTO, pb.LAYOUT_FRAMED, pb.LAYOUT_SINGLE}
-_UNREAD = {pb.LAYOUT_LINE: "LINE", pb.LAYOUT_PAGE: "PAGE"}
+_UNREAD: dict[int, str] = {pb.LAYOUT_LINE: "LINE", pb.LAYOUT_PAGE: "PAGE"}
 
 
 class FramedBatch(NamedTuple):

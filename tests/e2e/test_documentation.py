@@ -34,6 +34,7 @@ TOPS = ("server", "deploy", "train", "export", "benchmarks", "clients")
 SOURCES = sorted(path for top in TOPS for path in (ROOT / top).rglob("*.py") if "node_modules" not in path.parts)
 BIN = Path(sys.executable).parent
 TIMEOUT_S = 120.0
+INSTALLED = {"digitserve", "google", "grpc", "numpy", "PIL", "tritonclient"}  # by the extra `serve`, as far as examples use it
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMISE = re.compile(r"print\(.*\)  # (.+)$", re.MULTILINE)
@@ -149,6 +150,13 @@ def test_an_example_prints_what_it_promises(block: Block, server: ServerProcess,
     assert len(printed) == len(promised), printed
     for line, promise in zip(printed, promised, strict=True):
         assert line == promise or promise.startswith("such as "), f"{line!r} is not {promise!r}"
+
+
+@pytest.mark.parametrize("block", EXAMPLES, ids=str)
+def test_an_example_imports_nothing_that_make_run_does_not_install(block: Block) -> None:
+    nodes = [node for node in ast.walk(ast.parse(block.text)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = [node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name for node in nodes]
+    assert {name.partition(".")[0] for name in names} - sys.stdlib_module_names <= INSTALLED
 
 
 @pytest.mark.parametrize("line", OTHERS, ids=str)

@@ -53,6 +53,7 @@ def test_from_checkpoint_to_repository(checkpoint: Path, data_folder: Path, tmp_
     test = load_mnist(data_folder).test
     found = Graph((folder / "model.onnx").read_bytes()).score(test.images, test.labels)
     assert (card["metrics"]["n"], card["metrics"]["errors"]) == (found.n, found.errors)
+    assert card["metrics"]["dataset"] == f"test images of {card['data']['title']}"
     assert card["parameters"] == cost(NETWORKS[load_checkpoint(checkpoint)["settings"]["network"]]).parameters
 
 
