@@ -45,10 +45,8 @@ async def answer_in_order(
     drain.add_done_callback(stop_reading)  # once for each stream: to wait for it, too, would cost every request
     try:
         while reading or unanswered:
-            waited: list[asyncio.Future[Any]] = [unanswered[0]] if unanswered else []
-            if reading and len(unanswered) < window:
-                waited.append(reading)
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            ahead = reading if len(unanswered) < window else None
+            await _wait_for_either(unanswered[0] if unanswered else None, ahead)
             if reading and reading.done():
                 stopped = drain.done() and reading.cancelled()
                 request = None if stopped else reading.result()
@@ -64,6 +62,11 @@ async def answer_in_order(
         drain.remove_done_callback(stop_reading)
         for task in [*unanswered, *([reading] if reading else [])]:
             task.cancel()
+
+
+async def _wait_for_either(*tasks: asyncio.Task[Any] | None) -> None:
+    """Until one of those that there are has ended."""
+    await asyncio.wait([task for task in tasks if task], return_when=asyncio.FIRST_COMPLETED)
 
 
 async def _next(source: AsyncIterator[Asked]) -> Asked | None:

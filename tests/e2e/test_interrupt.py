@@ -13,7 +13,7 @@ import pytest
 from tests.server_process import ROOT
 
 TIMEOUT_S = 60.0
-SLOW = "import sys, time\nprint('importing', flush=True)\ntime.sleep(60)\n"
+ENDLESS = "import sys\nprint('importing', flush=True)\nsys.stdin.read()\n"  # until its standard input is closed
 
 
 @pytest.mark.parametrize(
@@ -26,14 +26,16 @@ SLOW = "import sys, time\nprint('importing', flush=True)\ntime.sleep(60)\n"
     ],
 )
 def test_an_interrupted_import_is_no_traceback(command: str, imported: str, tmp_path: Path) -> None:
-    (tmp_path / f"{imported}.py").write_text(SLOW, encoding="utf-8")
+    (tmp_path / f"{imported}.py").write_text(ENDLESS, encoding="utf-8")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [tmp_path, ROOT, ROOT / "clients/python"]))}
     words = [sys.executable, "-m", *command.split()]
     pipe = subprocess.PIPE
-    with subprocess.Popen(words, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
+    with subprocess.Popen(words, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdout is not None
+        assert process.stderr is not None
         assert process.stdout.readline() == "importing\n"
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=TIMEOUT_S)
+        process.wait(TIMEOUT_S)
+        told = process.stderr.read()
     assert process.returncode == -signal.SIGINT, told
     assert "Traceback" not in told
