@@ -19,7 +19,7 @@ from benchmarks.results import check_output, conclude, report
 from benchmarks.seeing import measure_metrics
 from benchmarks.stage import Stage, find_images, find_model, say
 from benchmarks.targets import Row
-from benchmarks.throughput import measure_coalesced, measure_packed, measure_unary, measure_workers
+from benchmarks.throughput import measure_coalesced, measure_packed, measure_streams, measure_unary, measure_workers
 
 PARTS: dict[str, Callable[[Stage], list[Row]]] = {
     "start": measure_start,
@@ -27,6 +27,7 @@ PARTS: dict[str, Callable[[Stage], list[Row]]] = {
     "accuracy": measure_accuracy,
     "lone": measure_lone,
     "unary": measure_unary,
+    "streams": measure_streams,
     "workers": measure_workers,
     "packed": measure_packed,
     "coalesced": measure_coalesced,

@@ -1,7 +1,7 @@
 """The transport's ceiling: a plain grpc.aio server of the same messages that computes nothing.
 
 It parses each request, builds and serializes an answer of the usual size, and runs on asyncio's own loop with grpc's
-defaults. What a recognizing server can't be faster than, in Python's gRPC, is measured against this.
+defaults, on one core as our server does (docs/decisions/0021-one-core.md): what that alone gains is not ours to boast of.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 import grpc.aio
 from digitserve.v1 import recognizer_pb2 as pb
 from digitserve.v1 import recognizer_pb2_grpc as pb_grpc
+
+from server.cores import keep_to_one_core
 
 MODEL = pb.ModelVersion(name="digits", version="1")
 TIMING = pb.Timing(queue_ms=0.25, compute_ms=0.5, batch_size=1)
@@ -73,4 +75,6 @@ async def serve(address: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="an echo server of the Recognizer's messages")
     parser.add_argument("--address", default="127.0.0.1:0")
-    asyncio.run(serve(parser.parse_args().address))
+    options = parser.parse_args()
+    keep_to_one_core()
+    asyncio.run(serve(options.address))

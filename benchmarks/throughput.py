@@ -12,7 +12,7 @@ from benchmarks.rounds import interleave, paired_ratios, spread_of
 from benchmarks.stage import Stage, say
 from benchmarks.targets import Row
 
-UNARY_TARGETS = {1: None, 16: 0.65, 64: 0.85, 256: None}
+UNARY_TARGETS = {1: None, 4: None, 8: None, 16: 0.65, 64: 0.85, 256: None}
 PACKED_TARGET = 0.92
 COALESCED_TARGET = 5000.0
 IMAGES_A_BATCH = 256
@@ -48,6 +48,23 @@ def _unary_at(stage: Stage, in_flight: int, target: float | None) -> list[Row]:
         *(Row(f"unary, {in_flight} in flight, CPU a call, {name}", one.median, "ms", spread=one, digits=3)
           for name, one in cpu.items()),
     ]  # fmt: skip
+
+
+def measure_streams(stage: Stage) -> list[Row]:
+    """RecognizeStream against the echo server: one stream, with so many requests unanswered."""
+    say(f"one stream, {CROWD} requests in flight: the server and the echo server")
+    servers = {"server": stage.server, "echo": stage.echo}
+
+    def load(server: ServerProcess) -> float:
+        return stage.load(server, mode="stream", concurrency=CROWD).calls_per_s
+
+    rates = interleave(stage.rounds, {name: partial(load, one) for name, one in servers.items()})
+    ratio, served = paired_ratios(rates["server"], rates["echo"]), spread_of(rates["server"])
+    title = f"one stream, {CROWD} in flight"
+    return [
+        Row(f"{title}, against echo", ratio.median, "x", spread=ratio, raw=dict(rates)),
+        Row(title, served.median, "requests/s", spread=served, digits=0),
+    ]
 
 
 def measure_workers(stage: Stage) -> list[Row]:

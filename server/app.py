@@ -29,7 +29,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from server.address import check_address, check_socket, listen, listen_on_socket
 from server.catalog import Catalog
 from server.config import Settings
-from server.cores import count_cores
+from server.cores import count_cores, use_all_cores
 from server.health import HealthServicer
 from server.intake import Intake
 from server.loader import Loader
@@ -102,7 +102,7 @@ async def start(settings: Settings) -> App:
     catalog = Catalog(settings.models, health)
     recorder, scrape = await _open_metrics(settings, catalog, health)
     await catalog.open(Loader(settings, recorder).load)
-    decoders = ThreadPoolExecutor(max(2, count_cores()), thread_name_prefix="decode")
+    decoders = ThreadPoolExecutor(max(2, count_cores()), "decode", use_all_cores)
     intake = Intake(
         decoders,
         max_pixels=settings.max_pixels,

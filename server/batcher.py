@@ -230,20 +230,21 @@ class Batcher:
             self._admission.admit(len(images), deadline, now, bulk=bulk)
         future: asyncio.Future[Answer] = self._loop.create_future()
         self._tray.put(Job(images, now, deadline, future, explain), bulk=bulk)
-        self._schedule(may_gather=may_gather and self._crowd.company is not Company.NONE and not self._fills_inline_batch())
+        self._schedule(gathers=may_gather and self._crowd.company is not Company.NONE)
         return future
 
-    def _fills_inline_batch(self) -> bool:
-        return self._tray.waiting >= self._limits.inline_batch_size
-
-    def _schedule(self, *, may_gather: bool) -> None:
+    def _schedule(self, *, gathers: bool) -> None:
         """Has the tray looked at: after this round of the loop, or once a crowd has gathered."""
-        if not self._free or (self._wake_scheduled and (may_gather or not self._gathering)):
+        waiting = self._tray.waiting
+        complete = gathers and (waiting >= self._limits.inline_batch_size or waiting >= self._crowd.expected)
+        if not self._free or (self._wake_scheduled and not (self._gathering and (complete or not gathers))):
             return
-        self._wake_scheduled = True
         reason = "gathered_full" if self._gathering else "same_round"
-        self._gathering = may_gather
-        if not may_gather:
+        if self._gathering and complete:
+            self._crowd.has_gathered(self._tray.count_requests())
+        self._wake_scheduled = True
+        self._gathering = gathers and not complete
+        if not self._gathering:
             # Not at once: the calls that are ready in this round of the loop come along, and nobody waits for it.
             self._loop.call_soon(self._wake, reason)
             return

@@ -110,6 +110,7 @@ class Settings:
         20.0, "after that, let running calls take so long before they are cut off", at_least=0, at_most=600
     )
     event_loop: str = _setting("auto", "auto takes uvloop where it is installed", one_of="auto asyncio uvloop")
+    one_core: bool = _setting(True, "keep a single worker's event loop and gRPC's threads on one core; what computes uses all")
     log_level: str = _setting("info", "least severe message that is logged", one_of="debug info warning error")
     log_format: str = _setting("text", "lines to read, or one JSON object a line", one_of="text json")
     metrics_host: str = _setting("127.0.0.1", "address of the metrics; 0.0.0.0 for every interface")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections import deque
 from enum import Enum
 
 
@@ -21,18 +23,30 @@ class Crowd:
     it would only be a delay, and nothing that the server sees of one call tells the two apart. So it looks: one in LOOK_EVERY
     single requests is held back for a moment, as long as another one follows within LOOK_S. If ENOUGH come, there is a
     crowd, until PATIENCE gatherings in a row bring fewer (docs/decisions/0011-gather-in-a-crowd.md).
+
+    Callers who wait for their answers before they ask again are soon all there. So a gathering is over once as many have come
+    as in the best of the last REMEMBERED, but for one in WHOLE_EVERY, which goes on to its end to notice that there are more.
+
+    Attributes:
+        company: what is known of the callers.
+        expected: requests that complete a gathering; sys.maxsize while that is not known.
     """
 
     LOOK_EVERY = 128
     LOOK_S = 0.0003
     ENOUGH = 4
     PATIENCE = 3
+    REMEMBERED = 8
+    WHOLE_EVERY = 128
 
     def __init__(self, gather_s: float) -> None:
         self.gather_s = gather_s
         self.company = Company.NONE
         self._until_look = self.LOOK_EVERY
+        self.expected = sys.maxsize
         self._meagre = 0
+        self._brought: deque[int] = deque(maxlen=self.REMEMBERED)
+        self._gatherings = 0
 
     def counts_in(self) -> bool:
         """Whether this single request should wait for others, rather than be answered at once."""
@@ -48,8 +62,17 @@ class Crowd:
         if requests >= self.ENOUGH:
             self.company = Company.CROWD
             self._meagre = 0
-            return
-        self._meagre += 1
-        if self.company is Company.LOOKING or self._meagre >= self.PATIENCE:
-            self.company = Company.NONE
-            self._meagre = 0
+        else:
+            self._meagre += 1
+            if self.company is Company.LOOKING or self._meagre >= self.PATIENCE:
+                self.company = Company.NONE
+                self._meagre = 0
+        self._expect(requests)
+
+    def _expect(self, requests: int) -> None:
+        self._gatherings += 1
+        self._brought.append(requests)
+        if self.company is not Company.CROWD:
+            self._brought.clear()
+        known = len(self._brought) == self.REMEMBERED and self._gatherings % self.WHOLE_EVERY
+        self.expected = max(self._brought) if known else sys.maxsize

@@ -13,7 +13,8 @@ Images: TypeAlias = NDArray[np.uint8]
 Rows: TypeAlias = tuple[NDArray[np.float32], ...]
 
 # Why a batch left: a lone request, without the tray; those that came in one round of the event loop; a crowd that has
-# gathered, or has filled an inline batch before that; max_queue_delay_ms is over; an instance became free; the last ones.
+# gathered, or was complete or filled an inline batch before that; max_queue_delay_ms is over; an instance became free;
+# the last ones.
 LEAVE_REASONS = ("at_once", "same_round", "gathered", "gathered_full", "delay", "free_instance", "closing")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from server.batcher import Batcher, Limits
 from server.config import Settings
-from server.cores import count_cores
+from server.cores import count_cores, use_all_cores
 from server.golden import compare
 from server.repository import ModelCard, RepositoryError
 from server.servicer import Served
@@ -81,7 +81,7 @@ class Loader:
         max_batch_size = settings.max_batch_size or card.max_batch_size
         instances = 1 if provider == CUDA else settings.instances or count_cores()
         # Nobody shuts it down: its threads end once the batcher has gone, and with them the session.
-        executor = ThreadPoolExecutor(instances, thread_name_prefix=f"{card.name}-{card.version}")
+        executor = ThreadPoolExecutor(instances, f"{card.name}-{card.version}", use_all_cores)
         loop = asyncio.get_running_loop()
         session, map_shape, times_ms = await loop.run_in_executor(executor, self._prepare, card, provider, max_batch_size)
         limits = Limits(

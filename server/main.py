@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from server.config import SettingError, Settings, describe, list_unknown, read_command
-from server.cores import count_workers
+from server.cores import count_workers, keep_to_one_core
 from server.logs import set_up_logging
 
 if TYPE_CHECKING:
@@ -62,6 +62,9 @@ def serve_here(settings: Settings, on_serving: OnServing | None = None) -> str:
     from server.tls import CertificateError
     from server.tokens import TokenError
 
+    alone = settings.workers == "1"
+    if settings.one_core and alone and (core := keep_to_one_core()) is not None:
+        logger.info("the event loop keeps to core %d", core)
     try:
         with asyncio.Runner(loop_factory=_choose_loop(settings)) as runner:
             runner.run(serve(settings, on_serving))

@@ -146,7 +146,8 @@ METRICS = (
     Metric(
         "digitserve_batches_total", "counter", (*MODEL, "reason"),
         "Batches by why they left: at_once (a lone request), same_round (those of one round of the event loop), gathered (a "
-        "crowd), gathered_full (a crowd that filled an inline batch), delay (max_queue_delay_ms), free_instance, closing.",
+        "crowd), gathered_full (a crowd that was complete, or filled an inline batch), delay (max_queue_delay_ms), "
+        "free_instance, closing.",
         _of_models(lambda one, record: record.reasons),
     ),
     Metric(

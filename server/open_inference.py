@@ -173,7 +173,7 @@ class OpenInferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # t
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         if self._recognizer.refusing:
             self._recognizer.send_away()
-        return await self._infer(request, read_deadline(context), at_once=True)
+        return await self._infer(request, read_deadline(context), streamed=False)
 
     @answers_errors_of_stream
     async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
@@ -186,14 +186,14 @@ class OpenInferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # t
 
     async def _answer_streamed(self, context: Any, deadline: float | None, request: Any) -> Any:
         try:
-            return service_pb2.ModelStreamInferResponse(infer_response=await self._infer(request, deadline, at_once=False))
+            return service_pb2.ModelStreamInferResponse(infer_response=await self._infer(request, deadline, streamed=True))
         except Exception as error:
             self._recognizer.note_drop(error)
             failed = service_pb2.ModelInferResponse(id=request.id)  # says which request the message is about, as Triton does
             message = to_known(error, read_request_id(context)).message
             return service_pb2.ModelStreamInferResponse(error_message=message, infer_response=failed)
 
-    async def _infer(self, request: Any, deadline: float | None, *, at_once: bool) -> Any:
+    async def _infer(self, request: Any, deadline: float | None, *, streamed: bool) -> Any:
         begun_ns = time.perf_counter_ns()
         served = self._recognizer.find(_join(request.model_name, request.model_version), "model_name")
         card, tally = served.card, self._tally(served)
@@ -201,13 +201,14 @@ class OpenInferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # t
             refuse_parameters(request.parameters, "the request", known=PRIORITY)
             wanted = read_outputs(request.outputs)
             images = read_input(request, card.size, card.max_batch_size)
-            lone, priority = at_once and len(images) == 1, read_whole_number(request.parameters, PRIORITY)
-            bulk = read_priority(priority, bulk=not lone, field="parameters")  # Triton's 1, the highest, and 2 are our own two
+            priority = read_whole_number(request.parameters, PRIORITY)
+            # Triton's 1, the highest, and 2 are our own two.
+            bulk = read_priority(priority, bulk=streamed or len(images) > 1, field="parameters")
             if isinstance(images, list):
                 files = enumerate(images)
                 images = np.stack([await self._frame(number, file, card.size, deadline) for number, file in files])
             read_ns = time.perf_counter_ns()
-            answer = await _compute(served, images, deadline, explain=EVIDENCE in wanted, lone=lone, bulk=bulk)
+            answer = await _compute(served, images, deadline, explain=EVIDENCE in wanted, bulk=bulk)
             computed_ns = time.perf_counter_ns()
             response = service_pb2.ModelInferResponse(model_name=card.name, model_version=card.version, id=request.id)
             write_outputs(response, _blank_out(images, answer.rows), wanted, card.class_names)
@@ -256,8 +257,8 @@ def _name(card: Any) -> str:
     return _join(card.name, card.version)
 
 
-async def _compute(served: Served, images: Images, deadline: float | None, *, explain: bool, lone: bool, bulk: bool) -> Answer:
-    batcher = served.batcher
+async def _compute(served: Served, images: Images, deadline: float | None, *, explain: bool, bulk: bool) -> Answer:
+    batcher, lone = served.batcher, len(images) == 1
     answer = batcher.answer_at_once(images, deadline=deadline, explain=explain) if lone else None
     return answer or await batcher.submit(images, deadline=deadline, explain=explain, may_gather=lone, bulk=bulk)
 

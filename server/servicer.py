@@ -85,7 +85,7 @@ class RecognizerServicer(pb_grpc.RecognizerServicer):
     async def Recognize(self, request: pb.RecognizeRequest, context: Any) -> pb.RecognizeResponse:  # noqa: N802
         if self.refusing:
             self.send_away()
-        return await self._recognize(request, read_deadline(context), at_once=True)
+        return await self._recognize(request, read_deadline(context), bulk=False)
 
     @answers_errors
     async def RecognizeBatch(self, request: pb.RecognizeBatchRequest, context: Any) -> pb.RecognizeBatchResponse:  # noqa: N802
@@ -117,14 +117,14 @@ class RecognizerServicer(pb_grpc.RecognizerServicer):
         self, deadline: float | None, context: Any, item: pb.RecognizeStreamRequest
     ) -> pb.RecognizeStreamResponse:
         try:
-            return pb.RecognizeStreamResponse(id=item.id, response=await self._recognize(item.request, deadline, at_once=False))
+            return pb.RecognizeStreamResponse(id=item.id, response=await self._recognize(item.request, deadline, bulk=True))
         except Exception as error:
             self.note_drop(error)
             return pb.RecognizeStreamResponse(id=item.id, error=to_error(error, read_request_id(context)))
 
-    async def _recognize(self, request: pb.RecognizeRequest, deadline: float | None, *, at_once: bool) -> pb.RecognizeResponse:
+    async def _recognize(self, request: pb.RecognizeRequest, deadline: float | None, *, bulk: bool) -> pb.RecognizeResponse:
         served = self.find(request.model)
-        bulk = read_priority(request.priority, bulk=not at_once)
+        bulk = read_priority(request.priority, bulk=bulk)
         framed = self.intake.take(request, served.card.size, deadline)
         if not isinstance(framed, Framed):
             framed = await framed
@@ -132,9 +132,9 @@ class RecognizerServicer(pb_grpc.RecognizerServicer):
             return _write_blank(served, framed)
         images = framed.pixels[None]
         explain = request.explain
-        answer = served.batcher.answer_at_once(images, deadline=deadline, explain=explain) if at_once else None
+        answer = served.batcher.answer_at_once(images, deadline=deadline, explain=explain)
         if answer is None:
-            answer = await served.batcher.submit(images, deadline=deadline, explain=explain, may_gather=at_once, bulk=bulk)
+            answer = await served.batcher.submit(images, deadline=deadline, explain=explain, may_gather=True, bulk=bulk)
         return _write(served, framed, answer, request)
 
     def find(self, name: str, field: str = "model") -> Served:

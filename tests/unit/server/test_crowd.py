@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 from server.crowd import Company, Crowd
 from server.job import Answer
@@ -120,6 +121,72 @@ async def test_whoever_is_left_alone_is_answered_at_once_soon() -> None:
         bench.clock.advance(GATHER_S)
         await last
     assert bench.batcher.answer_at_once(make_images(9)) is not None
+
+
+async def gather(bench: Bench, requests: int, advance_s: float = 0.0) -> list[list[int]]:
+    """What so many singles, asked for together, are answered after that time; fails if the answers are not there by then."""
+    answers = [ask(bench, value) for value in range(requests)]
+    await settle()
+    bench.clock.advance(advance_s)
+    await settle()
+    return [values_of(answer.result()) for answer in answers]
+
+
+@played
+async def test_a_gathering_is_over_once_as_many_have_come_as_of_late() -> None:
+    bench = crowded()
+    for requests in (5, 4, 5, 6, 4, 5, 5):
+        await gather(bench, requests, GATHER_S)
+    begun = bench.clock.now
+    bench.model.batches.clear()
+    assert await gather(bench, 6) == [[value] for value in range(6)]
+    assert bench.clock.now == begun
+    assert bench.model.batches == [[0, 1, 2, 3, 4, 5]]
+
+
+@played
+async def test_whoever_has_left_is_not_waited_for_long() -> None:
+    bench = crowded()
+    for _ in range(Crowd.REMEMBERED):
+        await gather(bench, 7, GATHER_S)
+    for _ in range(Crowd.REMEMBERED):
+        await gather(bench, 4, GATHER_S)
+    assert await gather(bench, 4) == [[value] for value in range(4)]
+
+
+@played
+async def test_one_gathering_in_so_many_goes_on_to_its_end_and_notices_that_there_are_more() -> None:
+    bench = crowded()
+    for _ in range(Crowd.REMEMBERED - 1):
+        await gather(bench, 4, GATHER_S)
+    for _ in range(Crowd.WHOLE_EVERY - Crowd.REMEMBERED):
+        await gather(bench, 4)
+    answers = [ask(bench, value) for value in range(7)]
+    await settle()
+    assert not any(answer.done() for answer in answers)
+    bench.clock.advance(GATHER_S)
+    await asyncio.gather(*answers)
+    assert bench.batcher._crowd.expected == 7
+
+
+@played
+async def test_a_gathering_that_a_packed_call_cut_short_teaches_nothing() -> None:
+    bench = crowded()
+    for _ in range(Crowd.REMEMBERED - 1):
+        await gather(bench, 5, GATHER_S)
+    assert bench.batcher._crowd.expected == 5
+    for _ in range(Crowd.REMEMBERED):
+        await asyncio.gather(ask(bench, 1), bench.submit(2, 3))
+    assert bench.batcher._crowd.expected == 5
+    assert bench.batcher._crowd.company is Company.CROWD
+
+
+def test_without_a_crowd_nobody_is_expected() -> None:
+    crowd = Crowd(GATHER_S)
+    for _ in range(2 * Crowd.REMEMBERED):
+        pass_by(crowd, Crowd.LOOK_EVERY)
+        crowd.has_gathered(1)
+    assert crowd.expected == sys.maxsize
 
 
 @played

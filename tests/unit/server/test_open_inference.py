@@ -130,7 +130,7 @@ async def test_a_lone_image_is_tried_at_once_and_may_gather_and_others_are_not()
     await servicer.ModelInfer(make_request(1, 2), Context())
     assert [answer async for answer in servicer.ModelStreamInfer(in_turn(make_request(1)), Context())]
     asked = [(where, how.get("may_gather")) for where, how in batcher.asked]
-    assert asked == [("at once", None), ("submit", True), ("submit", False), ("submit", False)]
+    assert asked == [("at once", None), ("submit", True), ("submit", False), ("at once", None), ("submit", True)]
 
 
 async def in_turn(*requests: Any) -> AsyncIterator[Any]:

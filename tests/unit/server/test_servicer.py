@@ -238,7 +238,7 @@ async def test_a_stream_reads_no_further_than_its_window() -> None:
     read = 0
     gate = asyncio.Event()
 
-    async def held(request: object, deadline: object, *, at_once: bool) -> pb.RecognizeResponse:
+    async def held(request: object, deadline: object, *, bulk: bool) -> pb.RecognizeResponse:
         await gate.wait()
         return pb.RecognizeResponse()
 
@@ -263,7 +263,7 @@ async def test_a_stream_reads_no_further_than_its_window() -> None:
 async def test_a_stream_that_is_left_leaves_nothing_running() -> None:
     servicer = make_servicer()
 
-    async def for_ever(request: object, deadline: object, *, at_once: bool) -> pb.RecognizeResponse:
+    async def for_ever(request: object, deadline: object, *, bulk: bool) -> pb.RecognizeResponse:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -306,7 +306,7 @@ async def test_a_stream_that_is_idle_does_not_hold_up_a_drain() -> None:
 async def test_a_stream_that_never_pauses_ends_with_the_drain_and_all_that_was_read_is_answered() -> None:
     servicer, gate, read = make_servicer(), asyncio.Event(), 0
 
-    async def answer_later(request: pb.RecognizeRequest, deadline: object, *, at_once: bool) -> pb.RecognizeResponse:
+    async def answer_later(request: pb.RecognizeRequest, deadline: object, *, bulk: bool) -> pb.RecognizeResponse:
         await gate.wait()
         return pb.RecognizeResponse()
 
@@ -343,7 +343,7 @@ async def test_a_stream_that_never_pauses_ends_with_the_drain_and_all_that_was_r
 async def test_a_stream_whose_end_was_read_ends_well_though_the_server_drains() -> None:
     servicer, gate, ended = make_servicer(), asyncio.Event(), asyncio.Event()
 
-    async def answer_later(request: pb.RecognizeRequest, deadline: object, *, at_once: bool) -> pb.RecognizeResponse:
+    async def answer_later(request: pb.RecognizeRequest, deadline: object, *, bulk: bool) -> pb.RecognizeResponse:
         await gate.wait()
         return pb.RecognizeResponse()
 
