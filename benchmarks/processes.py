@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -52,6 +53,7 @@ class ServerProcess:
             self.__exit__(None, None, None)
             last = self.last_lines[-1] if self.last_lines else "it said nothing"
             raise BenchError(f"`{' '.join(self.command[1:])}` did not start: {last}")
+        keep_to_first_core(self.process.pid)
         return self
 
     def _read_stderr(self) -> None:
@@ -87,6 +89,18 @@ class ServerProcess:
     def resident_mb(self) -> float:
         """Resident memory of the process and its children, in megabytes of 1,000,000 bytes."""
         return sum(_status_kb(pid, "VmRSS") for pid in _family(self.process.pid)) * 1024 / 1e6
+
+
+def keep_to_first_core(pid: int) -> None:
+    """Moves the threads that keep to a core to the first one. Servers that are compared share it, as each works alone: of the
+    cores of a virtual machine, one may be quicker than another by some percent."""
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    first = {min(os.sched_getaffinity(0))}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(ProcessLookupError):  # a thread that has ended meanwhile
+            if len(os.sched_getaffinity(int(task.name))) == 1:
+                os.sched_setaffinity(int(task.name), first)
 
 
 def run_for_json(*command: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,12 @@ def test_a_figure_with_failed_calls_in_it_is_no_figure(monkeypatch: pytest.Monke
     server.address = "localhost:1"
     with pytest.raises(BenchError, match=r"3 calls to server failed: .*draining"):
         Stage(server, server, Path(), "synthetic", False, 1, 1.0, 1, True, False).load(server)
+
+
+def test_servers_that_are_compared_keep_to_the_same_core() -> None:
+    with ServerProcess("benchmarks.echo") as one, ServerProcess("benchmarks.echo") as other:
+        kept = [os.sched_getaffinity(server.process.pid) for server in (one, other)]
+    assert kept == [{min(os.sched_getaffinity(0))}] * 2
 
 
 def test_a_part_that_fails_costs_no_other_part_its_figures() -> None:
