@@ -82,9 +82,11 @@ class Augmentation:
 
 
 # By name, for the command line. Small networks do better with the gentle one (docs/decisions/0001-network.md); the strong one
-# holds larger networks back from learning by heart, and shows them pens, cameras and paper that MNIST does not have.
+# holds larger networks back from learning by heart, and shows them pens, cameras and paper that MNIST does not have. The grainy
+# one shows them that without moving images further than the gentle one.
 AUGMENTATIONS = {
     "gentle": Augmentation(),
+    "grainy": Augmentation(thickness=0.5, blur=0.6, noise=0.25),
     "strong": Augmentation(
         rotation_deg=15, scale=0.15, shear=0.2, shift_px=2, elastic_px=1.0, thickness=0.5, blur=0.6, noise=0.25
     ),

@@ -98,7 +98,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="continue a run exactly, with its own settings")
     parser.add_argument("--no-report", action="store_true", help="leave out the evaluation with its pictures at the end")
     parser.add_argument("--tensorboard", action="store_true", help="note the metrics for TensorBoard, too, in the run's folder")
-    parser.add_argument("--augmentation", choices=AUGMENTATIONS, help="how far images are moved (default: gentle)")
+    parser.add_argument("--augmentation", choices=AUGMENTATIONS, help="how far images are moved, and spoilt (default: gentle)")
     for flag, what, text in REPEATED:
         parser.add_argument(flag, action="append", metavar=what, help=f"{text}; may be repeated")
     defaults = Settings()
