@@ -54,7 +54,10 @@ def main() -> int:
 
 def serve_here(settings: Settings, on_serving: OnServing | None = None) -> str:
     """Serves in this process until it is told to stop. Returns why it can't start, or nothing."""
-    # Imported late: a wrong setting is told in a tenth of a second.
+    alone = settings.workers == "1"
+    if settings.one_core and alone and (core := keep_to_one_core()) is not None:
+        logger.info("the event loop keeps to core %d", core)
+    # Imported late: a wrong setting is told in a tenth of a second; and gRPC's threads keep to that core.
     from server.address import ListenError
     from server.app import serve
     from server.repository import RepositoryError
@@ -62,9 +65,6 @@ def serve_here(settings: Settings, on_serving: OnServing | None = None) -> str:
     from server.tls import CertificateError
     from server.tokens import TokenError
 
-    alone = settings.workers == "1"
-    if settings.one_core and alone and (core := keep_to_one_core()) is not None:
-        logger.info("the event loop keeps to core %d", core)
     try:
         with asyncio.Runner(loop_factory=_choose_loop(settings)) as runner:
             runner.run(serve(settings, on_serving))

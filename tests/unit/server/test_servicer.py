@@ -15,6 +15,7 @@ from digitserve.v1 import recognizer_pb2 as pb
 
 from server import intake
 from server.batcher import Batcher, Limits
+from server.crowd import Crowd
 from server.errors import RecognizerError
 from server.intake import Intake
 from server.job import Images, Rows
@@ -230,6 +231,17 @@ async def test_a_stream_answers_in_order_and_a_bad_image_ends_nothing() -> None:
     assert [answer.response.text for answer in answers] == ["a", "", "b", "", "c"]
     assert (answers[1].error.code, answers[1].error.field) == (3, "image.encoded")
     assert (answers[3].error.code, answers[3].error.field) == (5, "model")
+
+
+@played
+async def test_in_a_crowd_the_requests_of_a_stream_gather() -> None:
+    servicer = make_servicer()
+    limits = Limits(inline_batch_size=4, crowd_gather_ms=20)
+    batcher = servicer.find("").batcher = Batcher(answer_by_corner, limits, ThreadPoolExecutor(1))
+    batcher._crowd.has_gathered(Crowd.ENOUGH)
+    answers = await stream(servicer, [ask(corner) for corner in range(3)])
+    assert [answer.response.timing.batch_size for answer in answers] == [3, 3, 3]
+    assert [answer.response.text for answer in answers] == ["a", "b", "c"]
 
 
 @played
