@@ -80,6 +80,8 @@ async def serve(settings: Settings, on_serving: OnServing | None = None) -> None
         ListenError, ModelError, ProviderError, RepositoryError: it can't start.
     """
     asked_to_stop = listen_for_stop()
+    # For asyncio.to_thread: reading a repository must not take its time from the loop.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2, "reader", use_all_cores))
     app = await start(settings)
     beside = asyncio.create_task(on_serving(app, asked_to_stop)) if on_serving else None
     await asked_to_stop.wait()
@@ -101,7 +103,9 @@ async def start(settings: Settings) -> App:
     (of_port, of_socket), guards = _open_gate(settings)
     catalog = Catalog(settings.models, health)
     recorder, scrape = await _open_metrics(settings, catalog, health)
-    await catalog.open(Loader(settings, recorder).load)
+    # On a thread: what the driver starts in it is not bound to the loop's core.
+    loader = await asyncio.to_thread(Loader, settings, recorder)
+    await catalog.open(loader.load)
     decoders = ThreadPoolExecutor(max(2, count_cores()), "decode", use_all_cores)
     intake = Intake(
         decoders,

@@ -76,6 +76,7 @@ class Limits:
             would have woken up.
         min_split_size: a waiting crowd is split over the free instances into batches of at least this size.
         crowd_gather_ms: in a crowd, single requests gather for so long; see Crowd. 0: never.
+        bulk_gathers: whether those that are bulk do, too.
         max_failures: so many failed batches in a row make the batcher unhealthy.
         times_ms: how long a batch of each measured size takes, for predictions.
     """
@@ -88,6 +89,7 @@ class Limits:
     inline_batch_size: int = 0
     min_split_size: int = 32
     crowd_gather_ms: float = 0.0
+    bulk_gathers: bool = False
     max_failures: int = 3
     times_ms: Mapping[int, float] = field(default_factory=lambda: {1: 0.1})
 
@@ -135,8 +137,10 @@ class Batcher:
         self._one_batch = min(limits.max_batch_size, limits.max_queue_size)  # leaves with a free instance, without a question
         self._closed = False
         self._wake_scheduled = False
-        self._crowd = Crowd(limits.crowd_gather_ms / 1e3)
-        self._gathering = False
+        # Where not even a small crowd runs inline, there is nothing to gain.
+        gather_s = limits.crowd_gather_ms / 1e3 if limits.inline_batch_size >= Crowd.ENOUGH else 0.0
+        self._crowds = Crowd(gather_s), Crowd(gather_s if limits.bulk_gathers else 0.0, bulk=True)
+        self._gathering: Crowd | None = None
         self._gatherings = 0
         self._idle: asyncio.Future[None] | None = None
         self._failures = 0
@@ -160,7 +164,9 @@ class Batcher:
         """How long a request that came now would wait."""
         return self._admission.predict_wait_s(self._clock.time(), bulk=bulk)
 
-    def answer_at_once(self, images: Images, *, deadline: float | None = None, explain: bool = False) -> Answer | None:
+    def answer_at_once(
+        self, images: Images, *, deadline: float | None = None, explain: bool = False, bulk: bool = False
+    ) -> Answer | None:
         """Runs a small request here and now, if nobody waits and an instance is free; None if it has to go through the tray.
 
         It is what the tray would do with a lone request, less a future and a round of the event loop, which cost a call more
@@ -168,7 +174,7 @@ class Batcher:
 
         Args:
             images: as for submit().
-            deadline, explain: as for submit().
+            deadline, explain, bulk: as for submit().
 
         Raises:
             DeadlinePassed: the deadline has passed already.
@@ -183,7 +189,7 @@ class Batcher:
             or limits.max_queue_delay_ms
         ):
             return None
-        if self._crowd.counts_in():
+        if self._crowds[bulk].counts_in():
             return None
         if deadline is not None and self._clock.time() > deadline:
             raise DeadlinePassed("the deadline passed before the request was computed")
@@ -230,39 +236,48 @@ class Batcher:
             self._admission.admit(len(images), deadline, now, bulk=bulk)
         future: asyncio.Future[Answer] = self._loop.create_future()
         self._tray.put(Job(images, now, deadline, future, explain), bulk=bulk)
-        self._schedule(gathers=may_gather and self._crowd.company is not Company.NONE)
+        crowd = self._crowds[bulk]
+        in_time = deadline is None or deadline - now > 2 * crowd.gather_s
+        self._schedule(crowd if may_gather and in_time and crowd.company is not Company.NONE else None)
         return future
 
-    def _schedule(self, *, gathers: bool) -> None:
-        """Has the tray looked at: after this round of the loop, or once a crowd has gathered."""
-        waiting = self._tray.waiting
-        complete = gathers and (waiting >= self._limits.inline_batch_size or waiting >= self._crowd.expected)
-        if not self._free or (self._wake_scheduled and not (self._gathering and (complete or not gathers))):
+    def _schedule(self, crowd: Crowd | None) -> None:
+        """Has the tray looked at: after this round of the loop, or once the crowd that the latest belongs to has gathered."""
+        gathering = self._gathering
+        # Interactive requests don't wait until bulk has gathered: they lead, and it comes along.
+        leader = gathering if gathering and crowd and (crowd.bulk or not gathering.bulk) else crowd
+        complete = leader is not None and self._is_complete(leader)
+        if not self._free or (self._wake_scheduled and not (gathering and (complete or leader is not gathering))):
             return
-        reason = "gathered_full" if self._gathering else "same_round"
-        if self._gathering and complete:
-            self._crowd.has_gathered(self._tray.count_requests())
+        if gathering and gathering is leader:
+            gathering.has_gathered(self._tray.count_requests(bulk=gathering.bulk))
         self._wake_scheduled = True
-        self._gathering = gathers and not complete
-        if not self._gathering:
+        self._gathering = None if complete else leader
+        if self._gathering is None:
             # Not at once: the calls that are ready in this round of the loop come along, and nobody waits for it.
-            self._loop.call_soon(self._wake, reason)
+            self._loop.call_soon(self._wake, "gathered_full" if gathering else "same_round")
             return
         self._gatherings += 1
         now = self._clock.time()
-        if self._crowd.company is Company.LOOKING:
-            self._loop.call_soon(self._look, self._gatherings, 1, now + self._crowd.LOOK_S)
+        if self._gathering.company is Company.LOOKING:
+            self._loop.call_soon(self._look, self._gatherings, 1, now + Crowd.LOOK_S)
         else:
-            self._clock.call_at(now + self._crowd.gather_s, partial(self._end_gathering, self._gatherings))
+            self._clock.call_at(now + self._gathering.gather_s, partial(self._end_gathering, self._gatherings))
+
+    def _is_complete(self, crowd: Crowd) -> bool:
+        waiting = self._tray.count_waiting(bulk=crowd.bulk)
+        return waiting >= crowd.expected or self._tray.waiting >= self._limits.inline_batch_size
 
     def _look(self, gathering: int, found: int, until: float) -> None:
         """Goes round the loop as long as another request follows soon; an alarm would be too coarse for that."""
-        requests, now = self._tray.count_requests(), self._clock.time()
+        if not self._gathering or gathering != self._gatherings:
+            return
+        requests, now = self._tray.count_requests(bulk=self._gathering.bulk), self._clock.time()
         if requests > found:
-            found, until = requests, now + self._crowd.LOOK_S
-        if found >= self._crowd.ENOUGH or now >= until:
+            found, until = requests, now + Crowd.LOOK_S
+        if found >= Crowd.ENOUGH or now >= until:
             self._end_gathering(gathering)
-        elif self._gathering and gathering == self._gatherings:
+        else:
             self._loop.call_soon(self._look, gathering, found, until)
 
     def _end_gathering(self, gathering: int) -> None:
@@ -280,9 +295,9 @@ class Batcher:
     def _wake(self, reason: str) -> None:
         """Sends away as many batches as there are free instances. `reason` is one of LEAVE_REASONS."""
         self._wake_scheduled = False
-        if self._gathering:
-            self._gathering = False
-            self._crowd.has_gathered(self._tray.count_requests())
+        if crowd := self._gathering:
+            self._gathering = None
+            crowd.has_gathered(self._tray.count_requests(bulk=crowd.bulk))
         while self._tray.waiting and self._free and not self._holds_back():
             pieces = self._tray.gather(self._choose_size, self._clock.time())
             if pieces:
@@ -337,7 +352,8 @@ class Batcher:
         self._free += 1
         self._admission.note_end(len(batch.images), self._clock.time() - started_at, due)
         self._settle(batch, *done.result())
-        self._wake("free_instance")
+        if not self._gathering:  # else another instance was free all the while, and those who gather wait for company
+            self._wake("free_instance")
 
     def _settle(self, batch: Batch, result: Rows | Exception, compute_s: float) -> None:
         """Gives every member of a batch its own."""

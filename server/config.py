@@ -82,7 +82,7 @@ class Settings:
         1.0, "a batch that takes less than this runs without waking a thread; 0: never", at_least=0, at_most=10
     )
     crowd_gather_ms: float = _setting(
-        2.0, "in a crowd of single calls, gather them for so long; 0: never", at_least=0, at_most=100
+        2.0, "in a crowd of single calls or of requests of streams, gather them for so long; 0: never", at_least=0, at_most=100
     )
     max_message_bytes: int = _setting(64 * 1024 * 1024, "largest request and answer", at_least=1024, at_most=2**31 - 1)
     max_connections: int = _setting(1000, "connections at a time; more are closed at once", at_least=1, at_most=1_000_000)

@@ -38,36 +38,51 @@ def count_workers(workers: str) -> int:
     return count_cores() if workers == "auto" else int(workers)
 
 
-def keep_to_one_core(claim: str = CLAIM) -> int | None:
+def keep_to_one_core(claim: str = CLAIM, cpu_max: Path = _CPU_MAX) -> int | None:
     """Has the calling thread, and those that it starts from now on, keep to one core, which no other server here has claimed.
 
-    If all are claimed, one is drawn by lot; so it is, too, among servers in different containers, who don't see each other's
-    claims. Returns the core; None where there is no choice, or where it is not allowed (docs/decisions/0021-one-core.md).
+    If all are claimed, one is drawn by lot. A container with a quota shares its cores with others whose claims it can't see, so
+    there it is left be. Returns the core; None where there is no choice, or where it is not allowed
+    (docs/decisions/0021-one-core.md).
     """
     cores = sorted(find_cores())
-    if len(cores) < 2 or not hasattr(os, "sched_setaffinity"):
+    if len(cores) < 2 or count_cores(cpu_max) < len(cores) or not hasattr(os, "sched_setaffinity"):
         return None
     random.shuffle(cores)
-    core = next((core for core in cores if _claim(claim.format(core))), cores[0])
+    held = None
+    for core in cores:
+        if held := _claim(claim.format(core)):
+            break
+    else:
+        core = cores[0]
     try:
         os.sched_setaffinity(0, {core})
     except OSError:
+        if held:
+            held.close()
         return None
+    if held:
+        held.detach()  # stays open for as long as the process lives
     return core
 
 
+def is_on_one_core() -> bool:
+    """Whether the calling thread has but one core, chosen or given."""
+    return hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) == 1
+
+
 def use_all_cores() -> None:
-    """Undoes that for the calling thread: one that computes goes where there is room."""
-    if hasattr(os, "sched_setaffinity"):
+    """Undoes keep_to_one_core() for the calling thread: one that computes goes where there is room."""
+    if is_on_one_core() and hasattr(os, "sched_setaffinity"):
         with suppress(OSError):
             os.sched_setaffinity(0, find_cores())
 
 
-def _claim(name: str) -> bool:
-    with socket.socket(socket.AF_UNIX) as held:
-        try:
-            held.bind(name)
-        except OSError:
-            return False
-        held.detach()  # stays open for as long as the process lives
-        return True
+def _claim(name: str) -> socket.socket | None:
+    held = socket.socket(socket.AF_UNIX)
+    try:
+        held.bind(name)
+    except OSError:
+        held.close()
+        return None
+    return held

@@ -39,8 +39,10 @@ class Crowd:
     REMEMBERED = 8
     WHOLE_EVERY = 128
 
-    def __init__(self, gather_s: float) -> None:
+    def __init__(self, gather_s: float, *, bulk: bool = False) -> None:
+        """`bulk` says which of the tray's lines it watches: a stream must not make a lone caller wait for company."""
         self.gather_s = gather_s
+        self.bulk = bulk
         self.company = Company.NONE
         self._until_look = self.LOOK_EVERY
         self.expected = sys.maxsize

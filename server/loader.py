@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from server.batcher import Batcher, Limits
 from server.config import Settings
-from server.cores import count_cores, use_all_cores
+from server.cores import count_cores, is_on_one_core, use_all_cores
 from server.golden import compare
 from server.repository import ModelCard, RepositoryError
 from server.servicer import Served
@@ -90,6 +90,7 @@ class Loader:
             max_queue_wait_ms=settings.max_queue_wait_ms or max(QUEUE_WAIT_MS, 12 * times_ms[1] / instances),
             max_queue_delay_ms=settings.max_queue_delay_ms,
             crowd_gather_ms=settings.crowd_gather_ms,
+            bulk_gathers=is_on_one_core(),  # on several, it costs streams more than it brings
             instances=instances,
             inline_batch_size=choose_inline_size(session, times_ms, settings.inline_ms),
             min_split_size=_find_largest(times_ms, SPLIT_MS) or 1,

@@ -259,7 +259,7 @@ def _name(card: Any) -> str:
 
 async def _compute(served: Served, images: Images, deadline: float | None, *, explain: bool, bulk: bool) -> Answer:
     batcher, lone = served.batcher, len(images) == 1
-    answer = batcher.answer_at_once(images, deadline=deadline, explain=explain) if lone else None
+    answer = batcher.answer_at_once(images, deadline=deadline, explain=explain, bulk=bulk) if lone else None
     return answer or await batcher.submit(images, deadline=deadline, explain=explain, may_gather=lone, bulk=bulk)
 
 

@@ -132,7 +132,7 @@ class RecognizerServicer(pb_grpc.RecognizerServicer):
             return _write_blank(served, framed)
         images = framed.pixels[None]
         explain = request.explain
-        answer = served.batcher.answer_at_once(images, deadline=deadline, explain=explain)
+        answer = served.batcher.answer_at_once(images, deadline=deadline, explain=explain, bulk=bulk)
         if answer is None:
             answer = await served.batcher.submit(images, deadline=deadline, explain=explain, may_gather=True, bulk=bulk)
         return _write(served, framed, answer, request)

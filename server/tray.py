@@ -68,8 +68,9 @@ class Tray:
         self._taken, self._overtook = 1.0, 0.0  # images lately taken while bulk waited, and the interactive of them; both fade
         self._cleared_at = float("-inf")
 
-    def count_requests(self) -> int:
-        return len(self._interactive.jobs) + len(self._bulk.jobs)
+    def count_requests(self, *, bulk: bool) -> int:
+        """Those of one line whom somebody still waits for."""
+        return sum(not job.future.done() for job in (self._bulk if bulk else self._interactive).jobs)
 
     def count_waiting(self, *, bulk: bool) -> int:
         """Images of one line."""

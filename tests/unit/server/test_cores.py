@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,18 +19,21 @@ import pytest
 from server.cores import count_cores, count_workers, find_cores, keep_to_one_core, use_all_cores
 from tests.server_process import ROOT
 
-# Keeps to a core under a claim of its own, and says what its threads may use, until its standard input ends.
+# Keeps to one of two cores under a claim of its own, and says what its threads may use, until its standard input ends.
 KEEPER = """
 import json, os, sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from server.cores import count_cores, keep_to_one_core, use_all_cores
 
 def look():
     return sorted(os.sched_getaffinity(0))
 
-core = keep_to_one_core(sys.argv[1])
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
+whole = look()
+core = keep_to_one_core(sys.argv[1], Path("/no quota"))
 started, computing = ThreadPoolExecutor(1), ThreadPoolExecutor(1, "model", use_all_cores)
-told = {"core": core, "here": look(), "count": count_cores()}
+told = {"core": core, "whole": whole, "here": look(), "count": count_cores(Path("/no quota"))}
 print(json.dumps(told | {"started": started.submit(look).result(), "computing": computing.submit(look).result()}), flush=True)
 sys.stdin.read()
 """
@@ -103,31 +107,29 @@ class Keeper:
         self.process.communicate()
 
 
-def test_servers_side_by_side_keep_to_cores_of_their_own_while_there_are_any(
-    claim: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.undo()
-    whole = sorted(os.sched_getaffinity(0))
+def test_servers_side_by_side_keep_to_cores_of_their_own_while_there_are_any(claim: str) -> None:
     with ExitStack() as stack:
-        keepers = [stack.enter_context(Keeper(claim)) for _ in range(len(whole) + 1)]
+        keepers = [stack.enter_context(Keeper(claim)) for _ in range(3)]
+    whole = keepers[0]["whole"]
     kept = [keeper["core"] for keeper in keepers]
-    assert sorted(kept[:-1]) == whole or kept == [None, None]
-    assert kept[-1] in kept[:-1]
+    assert sorted(kept[:2]) == whole if len(whole) == 2 else kept == [None] * 3
+    assert kept[2] in kept[:2]
     for keeper in keepers:
         assert keeper["here"] == keeper["started"] == (whole if keeper["core"] is None else [keeper["core"]])
         assert keeper["computing"] == whole
-        assert keeper["count"] == count_cores()
+        assert keeper["count"] == len(whole)
 
 
-def test_a_core_is_free_again_once_its_server_has_ended(claim: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
+def test_a_core_is_free_again_once_its_server_has_ended(claim: str) -> None:
     for _ in range(4):  # by lot, all of them could be the same once in a while
         with Keeper(claim) as first, Keeper(claim) as second:
             assert first["core"] is None or first["core"] != second["core"]
 
 
-def test_a_core_that_is_taken_is_left_to_its_server_while_there_are_others(claim: str, asked: list[set[int]]) -> None:
-    kept = [keep_to_one_core(claim) for _ in range(9)]
+def test_a_core_that_is_taken_is_left_to_its_server_while_there_are_others(
+    tmp_path: Path, claim: str, asked: list[set[int]]
+) -> None:
+    kept = [keep_to_one_core(claim, tmp_path / "none") for _ in range(9)]
     assert set(kept[:8]) == set(range(8))
     assert kept[8] in kept[:8]
     assert asked == [{core} for core in kept]
@@ -136,21 +138,40 @@ def test_a_core_that_is_taken_is_left_to_its_server_while_there_are_others(claim
 def test_without_a_choice_nothing_is_asked_for(claim: str, asked: list[set[int]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3})
     find_cores.cache_clear()
-    assert keep_to_one_core(claim) is None
+    assert keep_to_one_core(claim, Path("/no quota")) is None
+    assert asked == []
+
+
+def test_with_a_quota_the_cores_are_shared_with_others_and_none_is_kept(
+    tmp_path: Path, claim: str, asked: list[set[int]]
+) -> None:
+    (tmp_path / "cpu.max").write_text("200000 100000\n")
+    assert keep_to_one_core(claim, tmp_path / "cpu.max") is None
     assert asked == []
 
 
 def test_where_a_thread_cant_keep_to_a_core(claim: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_setaffinity", raising=False)
-    assert keep_to_one_core(claim) is None
+    assert keep_to_one_core(claim, Path("/no quota")) is None
     use_all_cores()
 
 
-def test_where_it_may_not(claim: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_it_may_not_it_claims_none(claim: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(process: int, cores: set[int]) -> None:
         raise PermissionError("Operation not permitted")
 
     monkeypatch.setattr(os, "sched_setaffinity", refuse, raising=False)
-    assert keep_to_one_core(claim) is None
+    assert keep_to_one_core(claim, Path("/no quota")) is None
+    for core in range(8):
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(claim.format(core))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3}, raising=False)
     with ThreadPoolExecutor(1, "model", use_all_cores) as executor:
         assert executor.submit(lambda: "well").result() == "well"
+
+
+def test_what_was_bound_from_outside_stays_bound(asked: list[set[int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    find_cores()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {1, 2})
+    use_all_cores()
+    assert asked == []

@@ -51,7 +51,7 @@ def test_switched_off_it_never_is() -> None:
 
 def crowded() -> Bench:
     bench = Bench(crowd_gather_ms=GATHER_S * 1e3, inline_batch_size=8)
-    bench.batcher._crowd.has_gathered(Crowd.ENOUGH)
+    bench.batcher._crowds[0].has_gathered(Crowd.ENOUGH)
     return bench
 
 
@@ -64,9 +64,9 @@ def about_to_look() -> Bench:
     return bench
 
 
-def ask(bench: Bench, value: int) -> asyncio.Future[Answer]:
-    assert bench.batcher.answer_at_once(make_images(value)) is None
-    return bench.batcher.submit(make_images(value), may_gather=True)
+def ask(bench: Bench, value: int, *, bulk: bool = False, deadline: float | None = None) -> asyncio.Future[Answer]:
+    assert bench.batcher.answer_at_once(make_images(value), bulk=bulk) is None
+    return bench.batcher.submit(make_images(value), may_gather=True, bulk=bulk, deadline=deadline)
 
 
 @played
@@ -166,7 +166,7 @@ async def test_one_gathering_in_so_many_goes_on_to_its_end_and_notices_that_ther
     assert not any(answer.done() for answer in answers)
     bench.clock.advance(GATHER_S)
     await asyncio.gather(*answers)
-    assert bench.batcher._crowd.expected == 7
+    assert bench.batcher._crowds[0].expected == 7
 
 
 @played
@@ -174,11 +174,111 @@ async def test_a_gathering_that_a_packed_call_cut_short_teaches_nothing() -> Non
     bench = crowded()
     for _ in range(Crowd.REMEMBERED - 1):
         await gather(bench, 5, GATHER_S)
-    assert bench.batcher._crowd.expected == 5
+    assert bench.batcher._crowds[0].expected == 5
     for _ in range(Crowd.REMEMBERED):
         await asyncio.gather(ask(bench, 1), bench.submit(2, 3))
-    assert bench.batcher._crowd.expected == 5
-    assert bench.batcher._crowd.company is Company.CROWD
+    assert bench.batcher._crowds[0].expected == 5
+    assert bench.batcher._crowds[0].company is Company.CROWD
+
+
+@played
+async def test_a_batch_that_lands_neither_ends_a_gathering_nor_teaches() -> None:
+    bench = Bench(crowd_gather_ms=GATHER_S * 1e3, inline_batch_size=8, instances=2)
+    bench.batcher._crowds[0].has_gathered(Crowd.ENOUGH)
+    for _ in range(Crowd.PATIENCE):
+        large = bench.submit(*range(100, 120))
+        await settle()
+        single = ask(bench, 1)
+        bench.executor.finish()
+        await asyncio.wait_for(large, 5)
+        await settle()
+        assert not single.done()
+        bench.clock.advance(GATHER_S / 2)
+        await settle()
+        assert not single.done()
+        bench.submit(2, 3)
+        await single
+    assert bench.batcher._crowds[0].company is Company.CROWD
+
+
+@played
+async def test_who_has_gone_has_not_come() -> None:
+    bench = crowded()
+    for _ in range(Crowd.REMEMBERED):
+        answers = [ask(bench, value) for value in range(7)]
+        for answer in answers[:3]:
+            answer.cancel()
+        bench.clock.advance(GATHER_S)
+        await asyncio.gather(*answers[3:])
+    assert bench.batcher._crowds[0].expected == 4
+
+
+@played
+async def test_who_has_no_time_to_gather_leaves_at_once_and_takes_the_others_with_it() -> None:
+    bench = crowded()
+    patient, pressed = ask(bench, 1), ask(bench, 2, deadline=1.9 * GATHER_S)
+    assert values_of(await pressed) == [2]
+    assert values_of(await patient) == [1]
+    assert bench.clock.now == 0.0
+
+
+@played
+async def test_where_not_even_a_small_crowd_runs_inline_nobody_gathers() -> None:
+    bench = Bench(crowd_gather_ms=GATHER_S * 1e3, inline_batch_size=Crowd.ENOUGH - 1)
+    for _ in range(3 * Crowd.LOOK_EVERY):
+        assert bench.batcher.answer_at_once(make_images(1)) is not None
+
+
+def with_crowd_of_bulk() -> Bench:
+    bench = Bench(crowd_gather_ms=GATHER_S * 1e3, inline_batch_size=8, bulk_gathers=True)
+    bench.batcher._crowds[True].has_gathered(Crowd.ENOUGH)
+    return bench
+
+
+@played
+async def test_bulk_gathers_among_itself() -> None:
+    bench = with_crowd_of_bulk()
+    answers = [ask(bench, value, bulk=True) for value in range(5)]
+    await settle()
+    assert bench.model.batches == []
+    bench.clock.advance(GATHER_S)
+    assert [values_of(await answer) for answer in answers] == [[value] for value in range(5)]
+    assert bench.model.batches == [[0, 1, 2, 3, 4]]
+
+
+@played
+async def test_bulk_does_not_gather_unless_it_may() -> None:
+    bench = Bench(crowd_gather_ms=GATHER_S * 1e3, inline_batch_size=8)
+    for _ in range(3 * Crowd.LOOK_EVERY):
+        assert bench.batcher.answer_at_once(make_images(1), bulk=True) is not None
+
+
+@played
+async def test_a_lone_interactive_caller_does_not_wait_because_bulk_gathers() -> None:
+    bench = with_crowd_of_bulk()
+    assert bench.batcher.answer_at_once(make_images(1)) is not None
+    bulk, lone = ask(bench, 2, bulk=True), ask(bench, 3)
+    assert values_of(await lone) == [3]
+    assert values_of(await bulk) == [2]
+    assert bench.clock.now == 0.0
+
+
+@played
+async def test_where_both_gather_interactive_leads_and_bulk_comes_along() -> None:
+    bench = with_crowd_of_bulk()
+    bench.batcher._crowds[0].has_gathered(Crowd.ENOUGH)
+    for _ in range(Crowd.PATIENCE):
+        bulk = [ask(bench, value, bulk=True) for value in range(5)]
+        await settle()
+        bench.clock.advance(GATHER_S / 2)
+        lone = ask(bench, 9)
+        bench.clock.advance(GATHER_S / 2)  # bulk's own alarm
+        await settle()
+        assert not lone.done()
+        bench.clock.advance(GATHER_S / 2)
+        assert values_of(await lone) == [9]
+        assert [values_of(await answer) for answer in bulk] == [[value] for value in range(5)]
+    assert bench.batcher._crowds[0].company is Company.NONE  # of interactive ones, only one came each time
 
 
 def test_without_a_crowd_nobody_is_expected() -> None:
@@ -212,7 +312,7 @@ async def test_a_look_goes_on_as_long_as_others_follow() -> None:
     assert bench.model.batches == []
     bench.clock.advance(Crowd.LOOK_S)
     assert [values_of(await answer) for answer in answers] == [[value] for value in range(Crowd.ENOUGH - 1)]
-    assert bench.batcher._crowd.company is Company.NONE
+    assert bench.batcher._crowds[0].company is Company.NONE
 
 
 @played
@@ -221,7 +321,7 @@ async def test_a_look_is_over_once_enough_have_come() -> None:
     answers = [ask(bench, value) for value in range(Crowd.ENOUGH)]
     assert [values_of(await answer) for answer in answers] == [[value] for value in range(Crowd.ENOUGH)]
     assert bench.clock.now == 0.0
-    assert bench.batcher._crowd.company is Company.CROWD
+    assert bench.batcher._crowds[0].company is Company.CROWD
 
 
 @played

@@ -165,7 +165,7 @@ async def test_a_request_in_pieces_has_waited_once() -> None:
 @played
 async def test_the_batcher_tells_of_a_crowd_that_has_gathered_or_filled_a_batch() -> None:
     bench, told = told_bench(inline_batch_size=5, crowd_gather_ms=2.0)
-    bench.batcher._crowd.has_gathered(99)
+    bench.batcher._crowds[0].has_gathered(99)
 
     def come(value: int) -> asyncio.Future[Any]:
         return bench.batcher.submit(make_images(value), may_gather=True)

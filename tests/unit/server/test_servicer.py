@@ -236,12 +236,12 @@ async def test_a_stream_answers_in_order_and_a_bad_image_ends_nothing() -> None:
 @played
 async def test_in_a_crowd_the_requests_of_a_stream_gather() -> None:
     servicer = make_servicer()
-    limits = Limits(inline_batch_size=4, crowd_gather_ms=20)
+    limits = Limits(inline_batch_size=4, crowd_gather_ms=2000, bulk_gathers=True)
     batcher = servicer.find("").batcher = Batcher(answer_by_corner, limits, ThreadPoolExecutor(1))
-    batcher._crowd.has_gathered(Crowd.ENOUGH)
-    answers = await stream(servicer, [ask(corner) for corner in range(3)])
-    assert [answer.response.timing.batch_size for answer in answers] == [3, 3, 3]
-    assert [answer.response.text for answer in answers] == ["a", "b", "c"]
+    batcher._crowds[True].has_gathered(Crowd.ENOUGH)
+    answers = await stream(servicer, [ask(corner) for corner in range(4)])
+    assert [answer.response.timing.batch_size for answer in answers] == [4, 4, 4, 4]
+    assert [answer.response.text for answer in answers] == ["a", "b", "c", "a"]
 
 
 @played
