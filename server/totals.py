@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from fractions import Fraction
 from typing import Any, TypeAlias
 
 from server.histogram import Labels
@@ -28,7 +29,7 @@ class Totals:
         for name, values in self._seen.pop(process, {}).items():
             gone = self._gone[name]
             for labels, value in values.items():
-                gone[labels] = _add([gone[labels], value]) if labels in gone else value
+                gone[labels] = _add([gone[labels], value] if labels in gone else [value])
 
     def read(self, metric: Metric, present: Collection[int]) -> Values:
         """The metric over all processes; a gauge over those alone that are present."""
@@ -39,12 +40,20 @@ class Totals:
             for labels, value in snapshot.get(metric.name, {}).items():
                 found[labels].append(value)
         for labels, values in found.items():
-            yield labels, metric.over_workers(values) if gauge else _add(values)
+            yield labels, metric.over_workers(values) if gauge else _round(_add(values))
 
 
 def _add(values: list[Any]) -> Any:
-    """The sum of numbers, or of what Histogram.read() returns."""
-    if isinstance(values[0], int | float):
-        return sum(values)
+    """The sum of numbers, or of what Histogram.read() returns. Exact: rounded at each step it would depend on the order, and
+    could fall."""
+    if isinstance(values[0], int | float | Fraction):
+        return sum(Fraction(value) if isinstance(value, float) else value for value in values)
     counts, sums = zip(*values, strict=True)
-    return [sum(column) for column in zip(*counts, strict=True)], sum(sums)
+    return [sum(column) for column in zip(*counts, strict=True)], _add(list(sums))
+
+
+def _round(value: Any) -> Any:
+    """What _add() returns, as it is told."""
+    if isinstance(value, tuple):
+        return value[0], float(value[1])
+    return float(value) if isinstance(value, Fraction) else value

@@ -41,6 +41,19 @@ def test_a_counter_is_the_sum_by_labels_of_all_who_ever_counted() -> None:
     assert read(totals, metric) == {"a": 3, "b": 5.5, "c": 4}
 
 
+@pytest.mark.parametrize("ends", [(1,), (3, 2), (1, 2, 3)])
+def test_no_counter_falls_by_rounding_when_a_process_ends(ends: tuple[int, ...]) -> None:
+    cases: list[tuple[Kind, list[Any]]] = [("counter", [0.1, 0.2, 0.3]), ("histogram", [([1], 0.1), ([2], 0.2), ([3], 0.3)])]
+    for kind, values in cases:
+        totals, metric = Totals(), make_metric(kind, buckets=())
+        for process, value in enumerate(values, 1):
+            totals.take(process, snapshot(a=value))
+        before = read(totals, metric, 1, 2, 3)
+        for process in ends:
+            totals.bury(process)
+        assert read(totals, metric) == before
+
+
 def test_a_histogram_is_added_bucket_by_bucket() -> None:
     totals, metric = Totals(), make_metric("histogram", buckets=(1.0, 2.0))
     totals.take(1, snapshot(a=[[1, 0, 2], 7.0]))
