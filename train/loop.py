@@ -25,8 +25,6 @@ from train.precision import autocast, precision
 from train.provenance import provenance
 from train.settings import Settings
 
-RULED_OUT = 0.1  # a label to which the teachers give less probability than this is none that they know
-
 
 class Epoch(NamedTuple):
     """What one epoch came to: means over its batches, and the validation of the averaged weights."""
@@ -155,16 +153,14 @@ class Trainer:
     def _loss(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
         """How far the answers are from the labels, and from what the teachers answer to the same images.
 
-        Where the teachers rule the label out, it alone counts: among images that they have never seen, such as those that
-        `--extra` added, they may not know what they are talking about. Where they only prefer another class they are
-        listened to: else those who hesitate, and are right more often than not, would teach the opposite.
+        Where the teachers are wrong, the label alone counts: among images that they have never seen, such as those that
+        `--extra` added, they may not know what they are talking about.
         """
         losses = cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing, reduction="none")
         if self.teachers is not None:
             answers = self.teachers(images[: len(labels)])
             taught = cross_entropy(logits, answers, reduction="none")
-            possible = answers.gather(1, labels[:, None]).squeeze(1) >= RULED_OUT
-            losses = torch.lerp(losses, taught, self.settings.teachers_weight * possible)
+            losses = torch.lerp(losses, taught, self.settings.teachers_weight * (answers.argmax(1) == labels))
         return losses.mean()
 
     def _draw(self, index: Tensor) -> tuple[Tensor, Tensor]:

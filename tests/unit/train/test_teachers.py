@@ -68,9 +68,7 @@ def train_student(digits: Dataset, folder: Path, teacher: torch.nn.Module | None
     return trainer
 
 
-def test_a_student_doubts_as_its_teacher_does_but_learns_nothing_where_it_rules_the_label_out(
-    digits: Dataset, tmp_path: Path
-) -> None:
+def test_a_student_doubts_as_its_teacher_does_but_learns_nothing_from_a_wrong_one(digits: Dataset, tmp_path: Path) -> None:
     right = train_student(digits, tmp_path / "right", None).model
 
     def learn(confusion: float) -> tuple[float, float]:
@@ -86,9 +84,7 @@ def test_a_student_doubts_as_its_teacher_does_but_learns_nothing_where_it_rules_
     of_class, of_next = learn(0.4)
     assert of_next > 0.25
     assert of_class > 0.4
-    of_class, of_next = learn(0.7)
-    assert of_next > 0.4
-    of_class, of_next = learn(0.95)
+    of_class, of_next = learn(0.9)
     assert of_next < 0.1
     assert of_class > 0.6
 
