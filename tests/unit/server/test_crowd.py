@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
+import pytest
+
 from server.crowd import Company, Crowd
 from server.job import Answer
 from tests.unit.server.vans import Bench, make_images, played, settle, values_of
@@ -69,15 +71,22 @@ def ask(bench: Bench, value: int, *, bulk: bool = False, deadline: float | None 
     return bench.batcher.submit(make_images(value), may_gather=True, bulk=bulk, deadline=deadline)
 
 
-@played
-async def test_a_crowd_gathers_until_its_time_is_over() -> None:
-    bench = crowded()
-    answers = [ask(bench, value) for value in range(5)]
-    await settle()
-    assert bench.model.batches == []
-    bench.clock.advance(GATHER_S)
-    assert [values_of(await answer) for answer in answers] == [[value] for value in range(5)]
-    assert bench.model.batches == [[0, 1, 2, 3, 4]]
+@pytest.mark.parametrize("bulk", [False, True])
+def test_a_crowd_gathers_until_its_time_is_over(bulk: bool) -> None:
+    @played
+    async def scenario() -> None:
+        bench = with_crowd_of_bulk() if bulk else crowded()
+        for _ in range(Crowd.PATIENCE):
+            answers = [ask(bench, value, bulk=bulk) for value in range(5)]
+            await settle()
+            assert bench.model.batches == []
+            bench.clock.advance(GATHER_S)
+            assert [values_of(await answer) for answer in answers] == [[value] for value in range(5)]
+            assert bench.model.batches == [[0, 1, 2, 3, 4]]
+            bench.model.batches.clear()
+        assert bench.batcher._crowds[bulk].company is Company.CROWD
+
+    scenario()
 
 
 @played
@@ -235,22 +244,16 @@ def with_crowd_of_bulk() -> Bench:
     return bench
 
 
-@played
-async def test_bulk_gathers_among_itself() -> None:
-    bench = with_crowd_of_bulk()
-    answers = [ask(bench, value, bulk=True) for value in range(5)]
-    await settle()
-    assert bench.model.batches == []
-    bench.clock.advance(GATHER_S)
-    assert [values_of(await answer) for answer in answers] == [[value] for value in range(5)]
-    assert bench.model.batches == [[0, 1, 2, 3, 4]]
+@pytest.mark.parametrize("may", [False, True])
+def test_bulk_looks_about_only_where_it_may_gather(may: bool) -> None:
+    @played
+    async def scenario() -> None:
+        bench = Bench(crowd_gather_ms=GATHER_S * 1e3, inline_batch_size=8, bulk_gathers=may)
+        for _ in range(Crowd.LOOK_EVERY - 1):
+            assert bench.batcher.answer_at_once(make_images(1), bulk=True) is not None
+        assert (bench.batcher.answer_at_once(make_images(1), bulk=True) is None) == may
 
-
-@played
-async def test_bulk_does_not_gather_unless_it_may() -> None:
-    bench = Bench(crowd_gather_ms=GATHER_S * 1e3, inline_batch_size=8)
-    for _ in range(3 * Crowd.LOOK_EVERY):
-        assert bench.batcher.answer_at_once(make_images(1), bulk=True) is not None
+    scenario()
 
 
 @played
