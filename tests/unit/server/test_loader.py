@@ -366,6 +366,17 @@ def test_cuda_that_does_not_work_is_a_refusal(tmp_path: Path, monkeypatch: pytes
     assert asked == [CUDA]
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_bulk_gathers_where_the_loop_has_one_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: bool) -> None:
+    monkeypatch.setattr(loader, "is_on_one_core", lambda: alone)
+    write_sums(tmp_path)
+
+    async def test(served: Served) -> None:
+        assert served.batcher._limits.bulk_gathers is alone
+
+    load(tmp_path, Settings(), test)
+
+
 def test_cuda_runs_one_batch_at_a_time_and_none_inline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_sums(tmp_path)
     play_cuda(monkeypatch, None)
