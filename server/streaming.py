@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
 from server.errors import Draining
@@ -19,14 +19,14 @@ async def answer_in_order(
     *,
     window: int,
     drain: asyncio.Future[None],
-) -> AsyncIterator[Answered]:
+) -> AsyncGenerator[Answered, None]:
     """Reads ahead, so that the batcher sees all requests of the window at once.
 
     Once `drain` is done, nothing more is read, what was read is answered, and the stream ends: a caller who goes on sending,
     or who keeps open what it does not use, must not hold up the server.
 
     Args:
-        requests: what comes in.
+        requests: what comes in. What it raises is raised once all that came before is answered.
         answer: answers one of them; never raises.
         window: unanswered requests at most, before the stream is read no further.
         drain: is done when the server wants to stop.
@@ -35,43 +35,36 @@ async def answer_in_order(
         Draining: the server wants to stop, and the end of the stream was not read.
     """
     unanswered: deque[asyncio.Task[Answered]] = deque()
-    reading: asyncio.Task[Asked | None] | None = _read_next(requests)
-    cut_short = False
+    news, room = asyncio.Event(), asyncio.Event()
+
+    async def read() -> None:
+        async for request in requests:
+            unanswered.append(asyncio.create_task(answer(request)))
+            news.set()
+            if len(unanswered) >= window:
+                room.clear()
+                await room.wait()
 
     def stop_reading(_: object) -> None:
-        if reading:
-            reading.cancel()
+        reading.cancel()
 
-    drain.add_done_callback(stop_reading)  # once for each stream: to wait for it, too, would cost every request
+    reading = asyncio.create_task(read())
+    reading.add_done_callback(lambda _: news.set())
+    drain.add_done_callback(stop_reading)
     try:
-        while reading or unanswered:
-            ahead = reading if len(unanswered) < window else None
-            await _wait_for_either(unanswered[0] if unanswered else None, ahead)
-            if reading and reading.done():
-                stopped = drain.done() and reading.cancelled()
-                request = None if stopped else reading.result()
-                if request is not None:
-                    unanswered.append(asyncio.create_task(answer(request)))
-                cut_short = stopped or (drain.done() and request is not None)
-                reading = None if request is None or cut_short else _read_next(requests)
-            while unanswered and unanswered[0].done():
-                yield unanswered.popleft().result()
-        if cut_short:
+        while unanswered or not reading.done():
+            if not unanswered:
+                news.clear()
+                await news.wait()
+                continue
+            answered = await unanswered[0]
+            unanswered.popleft()
+            room.set()
+            yield answered
+        if drain.done() and reading.cancelled():
             raise Draining("the server is draining and reads no more of this stream; what it has read is answered")
+        reading.result()
     finally:
         drain.remove_done_callback(stop_reading)
-        for task in [*unanswered, *([reading] if reading else [])]:
-            task.cancel()
-
-
-async def _wait_for_either(*tasks: asyncio.Task[Any] | None) -> None:
-    """Until one of those that there are has ended."""
-    await asyncio.wait([task for task in tasks if task], return_when=asyncio.FIRST_COMPLETED)
-
-
-async def _next(source: AsyncIterator[Asked]) -> Asked | None:
-    return await anext(source, None)
-
-
-def _read_next(source: AsyncIterator[Asked]) -> asyncio.Task[Asked | None]:
-    return asyncio.create_task(_next(source))
+        for task in (reading, *unanswered):
+            task.cancel()  # of one that has failed already, this keeps asyncio from logging what nobody asks for any more
