@@ -153,14 +153,17 @@ class Trainer:
     def _loss(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
         """How far the answers are from the labels, and from what the teachers answer to the same images.
 
-        Where the teachers are wrong, the label alone counts: among images that they have never seen, such as those that
-        `--extra` added, they may not know what they are talking about.
+        Heard `where-right`, they are silent where they are wrong: of images that they have never seen, such as those that
+        `--extra` added, they may know nothing. But who hesitates between two classes, and rightly so, then only ever teaches
+        the one that the label names, and the student learns to doubt its best answers. Heard `always`, they teach
+        their doubt as it is.
         """
         losses = cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing, reduction="none")
         if self.teachers is not None:
             answers = self.teachers(images[: len(labels)])
             taught = cross_entropy(logits, answers, reduction="none")
-            losses = torch.lerp(losses, taught, self.settings.teachers_weight * (answers.argmax(1) == labels))
+            heard = torch.ones_like(losses) if self.settings.teachers_heard == "always" else answers.argmax(1) == labels
+            losses = torch.lerp(losses, taught, self.settings.teachers_weight * heard)
         return losses.mean()
 
     def _draw(self, index: Tensor) -> tuple[Tensor, Tensor]:

@@ -35,7 +35,7 @@ from train.evaluate import confusion, predict, score
 from train.loop import Epoch, Trainer, build_model, load_weights
 from train.model import NETWORKS
 from train.reframe import load_reframed
-from train.settings import Settings
+from train.settings import HEARD, Settings
 from train.strangers import foreign_letters, load_strangers
 from train.teachers import checksums, load_teachers
 from train.tensorboard import record, require_tensorboard
@@ -56,6 +56,7 @@ FLAGS: tuple[tuple[str, type, str], ...] = (
     ("strangers_share", float, "so many pictures that are no character for each image, to be unsure about"),
     ("strange_dataset", str, "a dataset whose characters are strangers, too"),
     ("teachers_weight", float, "of the teachers' answer in the loss; the labels have the rest"),
+    ("teachers_heard", str, f"at which images: {' or '.join(HEARD)}"),
     ("limit", int, "use only the first so many training images, and all extra ones"),
 )
 REPEATED = (

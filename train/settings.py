@@ -9,6 +9,8 @@ from train.augment import AUGMENTATIONS, Augmentation
 from train.errors import CheckpointError, SettingsError
 from train.model import DEFAULT_NETWORK, NETWORKS
 
+HEARD = ("where-right", "always")  # at which images teachers are listened to; what that changes: Trainer._loss
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -31,6 +33,7 @@ class Settings:
     reframed_share: float = 0.2  # of the images of an epoch, how many are seen as the server frames them
     teachers: tuple[str, ...] = ()  # checkpoints whose common answer is learned beside the labels; see train/teachers.py
     teachers_weight: float = 0.5  # of their answer in the loss; the labels have the rest
+    teachers_heard: str = "where-right"  # one of HEARD
     limit: int | None = None  # use only the first so many training images, and all extra ones
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -42,6 +45,8 @@ class Settings:
                 raise SettingsError(f"{name} must be above 0, not {getattr(self, name)}")
         if not 0 <= self.teachers_weight <= 1:
             raise SettingsError(f"teachers_weight must be from 0 to 1, not {self.teachers_weight:g}")
+        if self.teachers_heard not in HEARD:
+            raise SettingsError(f"teachers_heard must be one of {', '.join(HEARD)}, not {self.teachers_heard!r}")
         if self.limit is not None and self.limit < 2:
             raise SettingsError(f"limit must be at least 2 (one image is held out), not {self.limit}")
 

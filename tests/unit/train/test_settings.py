@@ -26,7 +26,15 @@ def test_the_command_says_what_was_changed() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"epochs": 0}, {"batch_size": -1}, {"lr": float("nan")}, {"limit": 1}, {"network": "x"}, {"teachers_weight": 1.1}],
+    [
+        {"epochs": 0},
+        {"batch_size": -1},
+        {"lr": float("nan")},
+        {"limit": 1},
+        {"network": "x"},
+        {"teachers_weight": 1.1},
+        {"teachers_heard": "never"},
+    ],
 )
 def test_impossible_settings_are_refused_by_name(wrong: dict[str, object]) -> None:
     with pytest.raises(SettingsError, match=next(iter(wrong))):

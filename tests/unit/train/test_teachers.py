@@ -60,20 +60,22 @@ class Confuses(torch.nn.Module):
         return torch.lerp(known, known.roll(1, dims=1), self.confusion)
 
 
-def train_student(digits: Dataset, folder: Path, teacher: torch.nn.Module | None) -> Trainer:
+def train_student(digits: Dataset, folder: Path, teacher: torch.nn.Module | None, heard: str = "where-right") -> Trainer:
     folder.mkdir()
-    settings = Settings(epochs=8, batch_size=12, seed=3, teachers_weight=1.0)
+    settings = Settings(epochs=8, batch_size=12, seed=3, teachers_weight=1.0, teachers_heard=heard)
     trainer = Trainer(settings, digits, None, None, teacher, folder=folder, device=CPU)
     list(trainer.run())
     return trainer
 
 
-def test_a_student_doubts_as_its_teacher_does_but_learns_nothing_from_a_wrong_one(digits: Dataset, tmp_path: Path) -> None:
+def test_a_student_doubts_as_its_teacher_does_and_where_it_is_heard_always_errs_with_it(
+    digits: Dataset, tmp_path: Path
+) -> None:
     right = train_student(digits, tmp_path / "right", None).model
 
-    def learn(confusion: float) -> tuple[float, float]:
+    def learn(confusion: float, heard: str = "where-right") -> tuple[float, float]:
         """The student's mean probability of the class, and of the one after it."""
-        trainer = train_student(digits, tmp_path / f"student-{confusion}", Confuses(right, confusion))
+        trainer = train_student(digits, tmp_path / f"student-{confusion}-{heard}", Confuses(right, confusion), heard)
         answers = predict(trainer.model, digits.train.images, device=CPU).softmax(1)
         each = torch.arange(len(answers))
         return (
@@ -87,6 +89,9 @@ def test_a_student_doubts_as_its_teacher_does_but_learns_nothing_from_a_wrong_on
     of_class, of_next = learn(0.9)
     assert of_next < 0.1
     assert of_class > 0.6
+    of_class, of_next = learn(0.9, "always")
+    assert of_next > 0.6
+    assert of_class < 0.3
 
 
 def test_a_teacher_of_other_classes_is_refused_by_name(taught: Path, digits: Dataset) -> None:
