@@ -24,7 +24,6 @@ from server.job import Images, Rows
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 OUTPUTS = ("probabilities", "evidence")
-CHUNK = 64  # images that one run on the CPU takes: the activations of more do not fit a core's cache
 
 
 class ProviderError(Exception):
@@ -143,8 +142,8 @@ def _first_line(error: Exception) -> str:
 class CpuSession:
     """One thread a batch: batches run side by side in as many threads as there are cores.
 
-    That beats one batch on all cores, since nobody waits at a barrier; and a batch is run in chunks, since some dozens of
-    images stay in a core's cache. onnxruntime's session may be run from many threads at once.
+    That beats one batch on all cores, since nobody waits at a barrier. onnxruntime's session may be run from many threads at
+    once. A batch is one run: smaller runs stay in a core's cache, but each waits for the interpreter, which costs more.
     """
 
     provider = CPU
@@ -157,11 +156,7 @@ class CpuSession:
         if len(images) == 1:
             return self._lone.run(images, explain)
         outputs = list(OUTPUTS) if explain else [OUTPUTS[0]]
-        if len(images) <= CHUNK:
-            return tuple(self._session.run(outputs, {"image": images}))
-        chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
-        rows = [self._session.run(outputs, {"image": chunk}) for chunk in chunks]
-        return tuple(np.concatenate(column) for column in zip(*rows, strict=True))
+        return tuple(self._session.run(outputs, {"image": images}))
 
     def pad(self, size: int) -> int:
         return size

@@ -125,7 +125,7 @@ def read_outputs(asked: Sequence[Any]) -> dict[str, int]:
 
 def refuse_parameters(parameters: Mapping[str, Any], owner: str, known: str = "") -> None:
     """Raises Unsupported, by name, for every parameter but `known`: to ignore one may make the answer a wrong one."""
-    if names := sorted(islice((name for name in parameters if name != known), FEW)):
+    if parameters and (names := sorted(islice((name for name in parameters if name != known), FEW))):
         raise Unsupported(f"{owner} has parameters that are not supported: {_show(', '.join(names))}", field="parameters")
 
 

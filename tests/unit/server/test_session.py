@@ -111,14 +111,6 @@ def test_the_cpu_session_answers_row_by_row(tmp_path: Path) -> None:
         np.testing.assert_array_equal(alone, expected[0])
 
 
-@pytest.mark.parametrize("count", [session.CHUNK, session.CHUNK + 1, 3 * session.CHUNK])
-def test_the_cpu_session_puts_its_chunks_together_in_order(tmp_path: Path, count: int) -> None:
-    images = np.random.default_rng(2).integers(0, 256, (count, 8, 8), np.uint8)
-    probabilities, evidence = CpuSession(write_graph(tmp_path)).run(images, explain=True)
-    np.testing.assert_array_equal(probabilities, SumModel.run(images)[0])
-    assert len(evidence) == count
-
-
 def test_warming_the_cpu_times_the_sizes_up_to_the_maximum(tmp_path: Path) -> None:
     times_ms = CpuSession(write_graph(tmp_path)).warm(20)
     assert list(times_ms) == [1, 2, 4, 8, 16]
