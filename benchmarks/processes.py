@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -44,9 +44,7 @@ class ServerProcess:
 
     def __enter__(self) -> ServerProcess:
         started_s = time.perf_counter()
-        self.process = subprocess.Popen(self.command, cwd=ROOT, env=python_path(), stderr=subprocess.PIPE, text=True)
-        self._reader = threading.Thread(target=self._read_stderr, daemon=True)
-        self._reader.start()
+        self.launch(ROOT, python_path())
         self._known.wait(START_TIMEOUT_S)
         self.start_s = time.perf_counter() - started_s
         if not self.address:
@@ -55,6 +53,14 @@ class ServerProcess:
             raise BenchError(f"`{' '.join(self.command[1:])}` did not start: {last}")
         keep_to_first_core(self.process.pid)
         return self
+
+    def launch(self, folder: Path, environment: Mapping[str, str]) -> None:
+        """Starts the command there, and has its stderr read."""
+        self.process = subprocess.Popen(
+            self.command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        self._reader = threading.Thread(target=self._read_stderr, daemon=True)
+        self._reader.start()
 
     def _read_stderr(self) -> None:
         assert self.process.stderr is not None

@@ -7,11 +7,12 @@ and leaves with the ratio; what is left shows in the spread of the rounds.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 Result = TypeVar("Result")
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +28,9 @@ def spread_of(values: Sequence[float]) -> Spread:
     return Spread(statistics.median(values), min(values), max(values))
 
 
-def interleave(rounds: int, measures: dict[str, Callable[[], Result]]) -> dict[str, list[Result]]:
+def interleave(rounds: int, measures: dict[Name, Callable[[], Result]]) -> dict[Name, list[Result]]:
     """Takes every measure once a round, in turns forwards and backwards, so that no one always comes first."""
-    results: dict[str, list[Result]] = {name: [] for name in measures}
+    results: dict[Name, list[Result]] = {name: [] for name in measures}
     for number in range(rounds):
         names = list(measures) if number % 2 == 0 else list(reversed(measures))
         for name in names:
