@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -213,9 +214,11 @@ def test_corrections_train_the_model_that_was_wrong(
     assert any(f"`{command}`" in documented for command in commands.all_inner_texts())
     for command in commands.all_inner_texts():
         options = build_parser().parse_args(run_by_make(command, tmp_path))
-        assert options.network == {"digits": None}.get(options.extra[0].rpartition("-")[2], "mixed")
         (extra,) = options.extra
         model = extra.removeprefix("folder:corrections-")
+        card = json.loads((ROOT / f"models/{model}/1/model.json").read_text(encoding="utf-8"))
+        shipped = build_parser().parse_args(card["training"]["command"].removeprefix("python -m train ").split())
+        assert options.network == shipped.network
         collection = read_folder(Path(extra.removeprefix("folder:")))
         assert collection.class_names == (CORRECTIONS[model],)
         assert tuple(collection.images.images.shape) == (1, 28, 28)

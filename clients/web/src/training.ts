@@ -23,7 +23,7 @@ const DATASETS: readonly Dataset[] = [
 export const UNKNOWN = "DATASET";
 
 /** Networks that `--network` takes and that can be served; the first is what training takes by itself. */
-const NETWORKS = ["gap", "mixed", "wide", "small", "resnet"];
+const NETWORKS = ["gap", "mixed", "wide", "small", "resnet", "dense", "deep", "vgg"];
 
 const TRAINED_ON = /, trained on (.+?)(?:, with .+)? \(network ([^()]+)\)\.$/;
 
