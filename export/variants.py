@@ -18,6 +18,7 @@ from export.quantize import to_best_int8, to_float16
 from export.timing import Rounds, Spread, describe_cpu, spread
 from export.verify import Graph, VerificationError, check_contract
 from server.repository import MODEL, PLAIN
+from server.session import CPU, name_device
 from train.data import Dataset
 from train.datasets import with_validation
 from train.evaluate import Score
@@ -26,7 +27,10 @@ FILES = {PLAIN: MODEL, "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
 ALLOWED_LOSS = 0.0005  # of accuracy on the test set: 0.05 points
 GAIN = 0.95  # faster is what takes less than this share of fp32's time, in three of four rounds
 DECISIVE = (1, 64)  # batch sizes to be faster at, both: those of a lone caller and of a busy server
-UNMEASURED = "not measured: fp32 until a GPU has"
+UNMEASURED = {
+    "cpu": "not measured: fp32 until a processor without VNNI has",
+    "cuda": "not measured: fp32 until a GPU has",
+}
 
 Measured = Mapping[str, Rounds]  # variant -> its rounds
 
@@ -120,15 +124,13 @@ def choose_for_cpu(measured: Measured) -> str:
 
 def describe_variants(made: Made, measured: Measured) -> dict[str, Any]:
     """What the card says of variants: files, accuracy, times, and which one to take where."""
-    rounds = len(measured[PLAIN][1])
+    rounds, here = len(measured[PLAIN][1]), name_device(CPU)
     return {
         "variants": {name: _describe(name, variant, measured) for name, variant in made.variants.items()},
         "variants_left_out": made.left_out,
-        "best": {"cpu": choose_for_cpu(measured), "cuda": PLAIN},
-        "measured": {
-            "cpu": f"{describe_cpu()}, 1 thread, onnxruntime {onnxruntime.__version__}, medians of {rounds} rounds in turns",
-            "cuda": UNMEASURED,
-        },
+        "best": {"cpu": PLAIN, "cuda": PLAIN} | {here: choose_for_cpu(measured)},
+        "measured": UNMEASURED
+        | {here: f"{describe_cpu()}, 1 thread, onnxruntime {onnxruntime.__version__}, medians of {rounds} rounds in turns"},
     }
 
 

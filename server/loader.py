@@ -26,6 +26,7 @@ from server.session import (
     check_model,
     check_wheels,
     choose_provider,
+    name_device,
     open_session,
 )
 
@@ -77,7 +78,7 @@ class Loader:
             return await self._load(card, CPU, report)
 
     async def _load(self, card: ModelCard, provider: str, report: Callable[[], object]) -> Served:
-        settings, variant = self._settings, card.choose("cuda" if provider == CUDA else "cpu")
+        settings, variant = self._settings, card.choose(name_device(provider))
         max_batch_size = settings.max_batch_size or card.max_batch_size
         instances = 1 if provider == CUDA else settings.instances or count_cores()
         # Nobody shuts it down: its threads end once the batcher has gone, and with them the session.
@@ -108,7 +109,7 @@ class Loader:
 
     def _prepare(self, card: ModelCard, provider: str, max_batch_size: int) -> Ready:
         """Runs on the thread that will run the model: CUDA graphs belong to the thread that captured them."""
-        path = card.choose("cuda" if provider == CUDA else "cpu").path
+        path = card.choose(name_device(provider)).path
         session = open_session(path, provider, max_batch_size=max_batch_size, cuda_graphs=self._settings.cuda_graphs)
         map_shape = check_model(session, path, card.size, len(card.class_names))
         if card.golden and (difference := compare(card.golden, card.class_names, session.run, max_batch_size)):

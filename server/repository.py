@@ -61,7 +61,7 @@ class ModelCard:
         size: the side of the square frame, in pixels.
         threshold: below this probability an answer is unsure.
         accuracy: on the test set, 0..1, over `accuracy_n` images.
-        best: the variant to take on a kind of device ("cpu", "cuda"), where it is another than `path`.
+        best: the variant to take on a kind of device ("cpu", "cpu-vnni", "cuda"), where it is another than `path`.
         golden: a few images with their answers, to try it on.
     """
 
@@ -80,8 +80,8 @@ class ModelCard:
     golden: Golden | None = field(default=None, compare=False)
 
     def choose(self, device: str) -> Variant:
-        """The variant to serve on "cpu" or "cuda"."""
-        return self.best.get(device, Variant(PLAIN, self.path))
+        """The variant to serve on such a device. Of a special kind of processor that the card is silent on, any's will do."""
+        return self.best.get(device) or self.best.get(device.partition("-")[0]) or Variant(PLAIN, self.path)
 
 
 def survey(root: Path) -> Survey:

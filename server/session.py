@@ -24,6 +24,8 @@ from server.job import Images, Rows
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 OUTPUTS = ("probabilities", "evidence")
+CPU_INFO = Path("/proc/cpuinfo")
+VNNI = {"avx_vnni", "avx512_vnni"}  # instructions for products of 8-bit integers, which make those faster than float32
 
 
 class ProviderError(Exception):
@@ -84,6 +86,17 @@ def choose_provider(wanted: str) -> tuple[str, str]:
     if wanted == "cuda":
         raise ProviderError(f"execution provider cuda can't be had: {missing}")
     return CPU, missing
+
+
+def name_device(provider: str) -> str:
+    """The kind of device that a provider computes on here, as model.json names it: "cuda", "cpu-vnni" or "cpu"."""
+    if provider == CUDA:
+        return "cuda"
+    try:
+        flags = next(line for line in CPU_INFO.read_text(encoding="utf-8").splitlines() if line.startswith("flags"))
+    except (OSError, StopIteration):
+        return "cpu"
+    return "cpu-vnni" if VNNI & set(flags.split()) else "cpu"
 
 
 def find_cuda_obstacle() -> str | None:

@@ -249,7 +249,14 @@ def test_each_device_gets_the_variant_that_is_best_for_it(tmp_path: Path) -> Non
     card = read_card(folder)
     assert card.choose("cpu") == Variant("fp32", folder / "model.onnx")
     assert card.choose("cuda") == Variant("fp16", folder / "model.fp16.onnx")
+    assert card.choose("cpu-vnni") == card.choose("cpu"), "the card is silent on it"
     assert card.path == folder / "model.onnx"
+
+
+def test_a_special_kind_of_processor_has_a_best_of_its_own(tmp_path: Path) -> None:
+    folder = write_variants(tmp_path, best={"cpu": "fp32", "cpu-vnni": "fp16"})
+    assert read_card(folder).choose("cpu-vnni") == Variant("fp16", folder / "model.fp16.onnx")
+    assert read_card(folder).choose("cpu") == Variant("fp32", folder / "model.onnx")
 
 
 @pytest.mark.parametrize(
@@ -259,7 +266,7 @@ def test_each_device_gets_the_variant_that_is_best_for_it(tmp_path: Path) -> Non
 )
 def test_a_card_that_calls_nothing_best_means_float32(tmp_path: Path, changes: dict[str, Any]) -> None:
     folder = write_variants(tmp_path, **changes)
-    for device in ("cpu", "cuda"):
+    for device in ("cpu", "cpu-vnni", "cuda"):
         assert read_card(folder).choose(device) == Variant("fp32", folder / "model.onnx")
 
 

@@ -99,6 +99,26 @@ def test_without_a_driver_or_without_cuda_in_onnxruntime(monkeypatch: pytest.Mon
     assert "built without CUDA" in (session.find_cuda_obstacle() or "")
 
 
+@pytest.mark.parametrize(
+    ("info", "provider", "device"),
+    [
+        ("model name : one\nflags\t\t: fpu avx2 avx512_vnni\n", CPU, "cpu-vnni"),
+        ("flags\t\t: fpu avx_vnni\n", CPU, "cpu-vnni"),
+        ("flags\t\t: fpu avx2 avx512f\n", CPU, "cpu"),
+        ("Features\t: asimd\n", CPU, "cpu"),  # no x86
+        (None, CPU, "cpu"),
+        ("flags\t\t: avx_vnni\n", session.CUDA, "cuda"),
+    ],
+)
+def test_the_device_has_a_name_by_which_cards_say_what_is_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, info: str | None, provider: str, device: str
+) -> None:
+    monkeypatch.setattr(session, "CPU_INFO", tmp_path / "cpuinfo")
+    if info is not None:
+        (tmp_path / "cpuinfo").write_text(info)
+    assert session.name_device(provider) == device
+
+
 def test_the_cpu_session_answers_row_by_row(tmp_path: Path) -> None:
     images = np.random.default_rng(1).integers(0, 256, (5, 8, 8), np.uint8)
     runner = session.open_session(write_graph(tmp_path), CPU, max_batch_size=4)
