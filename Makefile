@@ -43,8 +43,8 @@ RECIPE_digits := --extra habits --strangers-share 0.1 --strange-dataset emnist-l
 	--teacher runs/digits-gap/best.pt --teachers-weight 0.7 --seed 0
 RECIPE_digits-large := --network mixed --epochs 60 --strangers-share 0.1 --strange-dataset emnist-letters --augmentation strong \
 	--teacher runs/digits-gap/best.pt --seed 0
-RECIPE_hanzi := --dataset hanzi --network mixed --epochs 80 --strangers-share 0.1 --augmentation strong --seed 0
-RECIPE_letters := --dataset emnist-letters --network mixed --epochs 40 --strangers-share 0.1 --augmentation strong --seed 0
+RECIPE_hanzi := --dataset hanzi --network vgg --epochs 60 --strangers-share 0.1 --augmentation grainy --seed 0
+RECIPE_letters := --dataset emnist-letters --network vgg --epochs 24 --strangers-share 0.1 --augmentation grainy --seed 0
 SHIPPED := digits digits-large hanzi letters
 
 models: $(SHIPPED:%=runs/%/result.json) ## train every model that ships and publish it into models/ (hours on two cores)
