@@ -79,9 +79,5 @@ class Settings:
         if not 0 <= self.warmup_s < float("inf"):
             raise BenchError(f"--warmup must be a number of seconds, 0 or more, not {self.warmup_s}")
 
-    @property
-    def images_per_call(self) -> int:
-        return self.batch_size if self.mode == "batch" else 1
-
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
