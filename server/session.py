@@ -156,7 +156,7 @@ class CpuSession:
     """One thread a batch: batches run side by side in as many threads as there are cores.
 
     That beats one batch on all cores, since nobody waits at a barrier. onnxruntime's session may be run from many threads at
-    once. A batch is one run: smaller runs stay in a core's cache, but each waits for the interpreter, which costs more.
+    once. A batch is one run: smaller ones stay in a core's cache, but were slower in a server under load.
     """
 
     provider = CPU

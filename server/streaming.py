@@ -36,20 +36,13 @@ async def answer_in_order(
     """
     unanswered: deque[asyncio.Task[Answered]] = deque()
     news, room = asyncio.Event(), asyncio.Event()
-
-    async def read() -> None:
-        async for request in requests:
-            unanswered.append(asyncio.create_task(answer(request)))
-            news.set()
-            if len(unanswered) >= window:
-                room.clear()
-                await room.wait()
+    tasks = (asyncio.create_task(answer(request)) async for request in requests)
+    reading = asyncio.create_task(_read_ahead(tasks, unanswered, window, news, room))
+    reading.add_done_callback(lambda _: news.set())
 
     def stop_reading(_: object) -> None:
         reading.cancel()
 
-    reading = asyncio.create_task(read())
-    reading.add_done_callback(lambda _: news.set())
     drain.add_done_callback(stop_reading)
     try:
         while unanswered or not reading.done():
@@ -68,3 +61,19 @@ async def answer_in_order(
         drain.remove_done_callback(stop_reading)
         for task in (reading, *unanswered):
             task.cancel()  # of one that has failed already, this keeps asyncio from logging what nobody asks for any more
+
+
+async def _read_ahead(
+    tasks: AsyncIterator[asyncio.Task[Answered]],
+    unanswered: deque[asyncio.Task[Answered]],
+    window: int,
+    news: asyncio.Event,
+    room: asyncio.Event,
+) -> None:
+    """Gives news of each request, and waits for room while so many are unanswered."""
+    async for task in tasks:
+        unanswered.append(task)
+        news.set()
+        if len(unanswered) >= window:
+            room.clear()
+            await room.wait()

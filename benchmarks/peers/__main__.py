@@ -13,11 +13,12 @@ import json
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from benchmarks.envoy import parse_options
+from benchmarks.peers.load import Figures
 from benchmarks.peers.servers import MLSERVER, TRITON, Way, start_mlserver, start_ours, start_triton
 from benchmarks.processes import ServerProcess, busy_cores, run_for_json
 from benchmarks.results import check_output, conclude, report
@@ -38,24 +39,15 @@ WAYS = (
 LOADS = ((1, 1), (16, 1), (64, 1), (4, 256))
 
 
-class Load(NamedTuple):
-    """What benchmarks/peers/load.py prints."""
-
-    calls_per_s: float
-    images_per_s: float
-    p50_ms: float
-    p95_ms: float
-
-
-def load(stage: Stage, server: ServerProcess, in_flight: int, batch: int) -> Load:
+def load(stage: Stage, server: ServerProcess, in_flight: int, batch: int) -> Figures:
     """Raises BenchError if a single call failed, or an answer was wrong."""
     extent = ("--seconds", str(stage.seconds), "--warmup", str(min(1.0, stage.seconds / 2)))
     words = ("--address", server.address, "--model", str(stage.model), "--images", stage.images, *extent)
     told = run_for_json("benchmarks.peers.load", *words, "--in-flight", str(in_flight), "--batch", str(batch))
-    return Load(**json.loads(told))
+    return Figures(**json.loads(told))
 
 
-def make_rows(runs: dict[tuple[str, str], list[Load]], in_flight: int, batch: int) -> list[Row]:
+def make_rows(runs: dict[tuple[str, str], list[Figures]], in_flight: int, batch: int) -> list[Row]:
     """Ours against the best way of each peer, by the medians of all rounds; then every way by itself."""
     title = f"{in_flight} in flight" if batch == 1 else f"{batch} images x {in_flight} in flight"
     (ours,) = (loads for (peer, _), loads in runs.items() if peer == OURS)
@@ -69,7 +61,7 @@ def make_rows(runs: dict[tuple[str, str], list[Load]], in_flight: int, batch: in
         rows.append(Row(f"{title}: {OURS} against {peer} ({way})", ratio.median, "x", spread=ratio))
     for (peer, way), loads in runs.items():
         rate, p50 = spread_of([one.images_per_s for one in loads]), spread_of([one.p50_ms for one in loads])
-        raw = {"loads": [one._asdict() for one in loads]}
+        raw = {"loads": [asdict(one) for one in loads]}
         rows.append(Row(f"{title}, {peer}, {way}", rate.median, "images/s", spread=rate, digits=0, raw=raw))
         rows.append(Row(f"{title}, {peer}, {way}: p50", p50.median, "ms", spread=p50))
     return rows
@@ -94,7 +86,7 @@ def run(options: argparse.Namespace) -> None:
         )  # fmt: skip
         for in_flight, batch in LOADS:
             say(f"{in_flight} in flight, {batch} images a call: all of them in turns")
-            measures: dict[tuple[str, str], Callable[[], Load]] = {
+            measures: dict[tuple[str, str], Callable[[], Figures]] = {
                 name: partial(load, stage, server, in_flight, batch) for name, server in servers.items()
             }
             rows += make_rows(interleave(stage.rounds, measures), in_flight, batch)

@@ -15,8 +15,8 @@ from digitserve.bench.settings import BenchError
 from tritonclient.grpc import service_pb2 as pb
 
 from benchmarks.peers import servers
-from benchmarks.peers.__main__ import WAYS, Load, main, make_rows
-from benchmarks.peers.load import build_request, check_answers, read_answer, run_loop
+from benchmarks.peers.__main__ import WAYS, main, make_rows
+from benchmarks.peers.load import Figures, build_request, check_answers, read_answer, run_loop
 from benchmarks.peers.servers import Environment, PeerProcess
 
 IMAGES = np.arange(2 * 28 * 28, dtype=np.uint32).astype(np.uint8).reshape(2, 28, 28)
@@ -69,8 +69,8 @@ def test_the_loop_keeps_so_many_calls_in_flight_and_counts_those_after_the_warm_
     assert min(latencies_ms) >= 9
 
 
-def loads(*rates: float) -> list[Load]:
-    return [Load(rate, rate, 1.0, 2.0) for rate in rates]
+def loads(*rates: float) -> list[Figures]:
+    return [Figures(rate, rate, 1.0, 2.0) for rate in rates]
 
 
 def test_a_peer_is_judged_by_the_best_of_its_ways_round_by_round() -> None:
@@ -105,7 +105,7 @@ def test_a_peer_that_ends_is_told_in_its_own_last_words(tmp_path: Path) -> None:
 
 def test_a_peer_that_never_gets_ready_is_given_up_and_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers, "START_TIMEOUT_S", 0.2)
-    peer = PeerProcess([sys.executable, "-c", "import time; time.sleep(600)"], tmp_path, os.environ, "127.0.0.1:1")
+    peer = PeerProcess([sys.executable, "-c", "import signal; signal.pause()"], tmp_path, os.environ, "127.0.0.1:1")
     with pytest.raises(BenchError, match="did not start: it said nothing"):
         peer.__enter__()
     assert peer.process.returncode is not None

@@ -11,7 +11,7 @@ import pytest
 
 from server.errors import InvalidRequest
 from server.streaming import answer_in_order
-from tests.unit.server.vans import played
+from tests.unit.server.vans import played, settle
 
 
 async def broken_after(count: int) -> AsyncIterator[int]:
@@ -21,7 +21,7 @@ async def broken_after(count: int) -> AsyncIterator[int]:
 
 
 async def double(number: int) -> int:
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0)
     return number * 2
 
 
@@ -46,7 +46,7 @@ async def test_a_broken_message_that_nobody_waits_for_is_not_logged_by_asyncio()
     assert await anext(left) == 0
     await left.aclose()
     del left
-    await asyncio.sleep(0.02)
+    await settle()
     gc.collect()
     assert not logged
 
@@ -64,6 +64,6 @@ async def test_it_never_reads_further_than_its_window_however_long_the_stream() 
     left = answers(counted(), window=3)
     for answered in range(1, 10):
         await anext(left)
-        await asyncio.sleep(0.02)
+        await settle()
         assert read == answered + 3
     await left.aclose()
