@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from train.augment import Augmentation
+from train.augment import Augmentation, _curve, _merge_neighbours
 from train.data import Dataset
 from train.evaluate import as_input
 
@@ -99,3 +99,17 @@ def test_the_generator_decides(batch: Tensor) -> None:
     first, again, other = (Augmentation()(batch, generator(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_neighbours_are_merged_as_pooling_does_it() -> None:
+    images = torch.rand(3, 1, 5, 7, generator=generator())
+    pool = torch.nn.functional
+    assert torch.equal(_merge_neighbours(images, torch.maximum), pool.max_pool2d(images, 3, 1, 1))
+    assert torch.equal(_merge_neighbours(images, torch.minimum), -pool.max_pool2d(-images, 3, 1, 1))
+    assert torch.allclose(_merge_neighbours(images, torch.add) / 9, pool.avg_pool2d(images, 3, 1, 1))
+
+
+def test_the_wobble_is_a_smooth_surface_through_its_knots() -> None:
+    knots = torch.randn(2, 2, 6, 6, generator=generator())
+    surface = torch.nn.functional.interpolate(knots, (28, 20), mode="bicubic", align_corners=True)
+    assert torch.allclose(_curve(28, 6) @ knots @ _curve(20, 6).T, surface, atol=1e-5)
