@@ -236,7 +236,7 @@ def test_what_cannot_be_pressed_looks_like_it(page: Page) -> None:
 def test_models_have_names_and_keep_their_ids(open_page: OpenPage) -> None:
     page = open_page(has_touch=True, is_mobile=True).page
     model = page.locator("#model")
-    names = {"digits": "Digits", "digits-large": "Robust digits", "hanzi": "Chinese numerals", "letters": "Letters"}
+    names = {"digits": "Digits", "digits-robust": "Robust digits", "hanzi": "Chinese numerals", "letters": "Letters"}
     for option in model.locator("option").all():
         name = str(option.get_attribute("value")).partition(":")[0]
         expect(option).to_have_text(names[name])

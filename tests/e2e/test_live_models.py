@@ -43,7 +43,7 @@ class Live(NamedTuple):
     models: Path
     right: Probabilities
 
-    def publish(self, version: str, source: str = "digits-large") -> Path:
+    def publish(self, version: str, source: str = "digits-robust") -> Path:
         """Another network under the name digits, written aside and renamed."""
         aside = shutil.copytree(ROOT / "models" / source / "1", self.models / "digits" / f".{version}")
         card = json.loads((aside / "model.json").read_text(encoding="utf-8"))
@@ -83,7 +83,7 @@ def live(request: pytest.FixtureRequest, tmp_path: Path, images: NDArray[np.uint
     """Its parameter is how often the server looks; otherwise it looks more often than by default, for the test to be short."""
     shutil.copytree(ROOT / "models" / "digits" / "1", tmp_path / "digits" / "1")
     right = {
-        version: predict(ROOT / "models" / name / "1", images) for version, name in [("1", "digits"), ("2", "digits-large")]
+        version: predict(ROOT / "models" / name / "1", images) for version, name in [("1", "digits"), ("2", "digits-robust")]
     }
     assert np.abs(right["1"] - right["2"]).max() > 0.01, "the test must be able to tell the versions apart"
     flags = (
@@ -220,7 +220,7 @@ def test_bad_versions_are_named_everywhere_and_the_old_one_goes_on(live: Live, i
         with (live.publish("2") / "model.onnx").open("r+b") as file:
             file.write(b"altered")
         other = live.publish("3", source="hanzi")  # whole, and with its own checksums, but another model than its card says
-        card = json.loads((ROOT / "models/digits-large/1/model.json").read_text(encoding="utf-8"))
+        card = json.loads((ROOT / "models/digits-robust/1/model.json").read_text(encoding="utf-8"))
         mine = {key: card[key] for key in ("class_names", "golden")}
         theirs = json.loads((other / "model.json").read_text(encoding="utf-8"))
         mine["best"] = {}  # the same file on any processor

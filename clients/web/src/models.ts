@@ -10,7 +10,7 @@ import type { WordKey } from "./words.js";
 /** The models that have a name in the reader's language. Others have their own. */
 const TITLES: ReadonlyMap<string, WordKey> = new Map([
   ["digits", "modelDigits"],
-  ["digits-large", "modelDigitsLarge"],
+  ["digits-robust", "modelDigitsRobust"],
   ["hanzi", "modelHanzi"],
   ["letters", "modelLetters"],
 ]);

@@ -9,7 +9,7 @@ const trainedOn = (words: string) => `Handwritten characters 0 to 9, trained on 
 
 test.each([
   ["digits", "mnist"],
-  ["digits-large", "mnist"],
+  ["digits-robust", "mnist"],
   ["hanzi", "hanzi"],
   ["letters", "emnist-letters"],
 ])("the model %s that ships is trained on %s", async (name, dataset) => {
