@@ -112,8 +112,8 @@ RESNET = Network(
 )
 # What most tutorials build, for scale: 98 % of its 3.3 million weights lie in the one dense layer.
 PLAIN = Network("plain", (Layer("pooled", 32, kernel=5, stride=2), Layer("pooled", 64, kernel=5, stride=2)), hidden=1024)
-# For the record, too: dense convolutions alone, which CPUs with matrix units (AMX) train several times as fast as separable
-# ones.
+# For the record, too, and what ships as digits-robust: dense convolutions alone, which CPUs with matrix units (AMX) train
+# several times as fast as separable ones, and answer in 8-bit integers in half the time of float32.
 DENSE = Network(
     "dense",
     (
