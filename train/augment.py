@@ -79,14 +79,15 @@ class Augmentation:
         """A smooth displacement of every place: (batch, h, w, 2), in the units of grid_sample."""
         knots = torch.randn(batch, 2, self.elastic_knots, self.elastic_knots, generator=generator)
         strength = torch.rand(batch, 1, 1, 1, generator=generator) * (self.elastic_px * 2 / width)
-        field = _curve(height, self.elastic_knots) @ (knots * strength) @ _curve(width, self.elastic_knots).T
-        return field.to(device, non_blocking=True).permute(0, 2, 3, 1)
+        knots = (knots * strength).to(device, non_blocking=True)
+        rows, columns = (_curve(places, self.elastic_knots).to(device, non_blocking=True) for places in (height, width))
+        return (rows @ knots @ columns.T).permute(0, 2, 3, 1)
 
 
 def _merge_neighbours(images: Tensor, merge: Callable[..., Tensor]) -> Tensor:
     """Each pixel with its eight neighbours, those within the image: (batch, 1, h, w).
 
-    The pooling layers do the same, and a processor needs ten to twenty times as long for them.
+    The pooling layers do the same, and a processor needs many times as long for them.
 
     Args:
         merge: torch.maximum, torch.minimum or torch.add.
