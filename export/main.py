@@ -19,9 +19,10 @@ from train.checkpoint import load_checkpoint
 from train.command import conclude
 from train.data import Dataset, checksums
 from train.datasets import load_dataset
+from train.doubt import describe as describe_doubt
 from train.evaluate import Score
-from train.loop import build_model, load_weights
-from train.model import NETWORKS, Recognizer, cost
+from train.loop import load_network
+from train.networks import NETWORKS, Cost, cost, doubt_cost
 from train.settings import Settings
 
 MAX_BATCH_SIZE = 256
@@ -65,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
     checkpoint = load_checkpoint(options.checkpoint)
     settings = Settings.from_dict(checkpoint["settings"])
     data = load_dataset(settings.dataset, options.data, settings.extra)
-    model = restore(checkpoint, settings, data.side)
+    model = load_network(checkpoint, data.side)
     temperature = float(checkpoint["calibration"]["temperature"])
     exported = to_onnx(model, temperature, data.side)
     difference = verify(model, temperature, exported, data.test.images)
@@ -93,13 +94,6 @@ def compare(made: Made, data: Dataset) -> dict[str, Any]:
     return described
 
 
-def restore(checkpoint: dict[str, Any], settings: Settings, side: int) -> Recognizer:
-    """The averaged network that a checkpoint holds, for images of `side` pixels."""
-    model = build_model(settings, len(checkpoint["class_names"]), side)
-    load_weights(model, checkpoint["ema"])
-    return model.eval()
-
-
 def describe(
     options: argparse.Namespace, checkpoint: dict[str, Any], settings: Settings, data: Dataset, found: Score
 ) -> dict[str, Any]:
@@ -107,6 +101,7 @@ def describe(
     network = NETWORKS[settings.network]
     names, title = checkpoint["class_names"], data.origin.title or data.origin.name
     spent = cost(network, len(names), data.side)
+    doubting = doubt_cost(network) if checkpoint.get("doubt") else Cost(0, 0)
     return {
         "description": f"Handwritten characters {describe_classes(names)}, trained on {title} (network {network.name}).",
         "labels": ["stable"],
@@ -114,8 +109,8 @@ def describe(
         "input": {"height": data.side, "width": data.side},
         "max_batch_size": MAX_BATCH_SIZE,
         "opset": OPSET,
-        "multiply_adds": spent.multiply_adds,
-        "parameters": spent.parameters,
+        "multiply_adds": spent.multiply_adds + doubting.multiply_adds,
+        "parameters": spent.parameters + doubting.parameters,
         "threshold": checkpoint["calibration"]["threshold"],
         "metrics": {
             "dataset": f"test images of {title}",
@@ -125,7 +120,7 @@ def describe(
             "errors": found.errors,
         },
         "data": {**data.origin._asdict(), "sha256": checksums(data)},
-        "training": training_card(checkpoint, settings),
+        "training": training_card(checkpoint, settings) | describe_doubt(checkpoint),
         "export": {"command": _command(options), "date": date.today().isoformat()},
     }
 

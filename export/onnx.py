@@ -1,9 +1,10 @@
 """A checkpoint becomes an ONNX model that is as small as it can be.
 
 The graph's contract: input `image` uint8 [batch, height, width]; outputs `probabilities` float32 [batch, classes] and
-`evidence` float32 [batch, classes, h, w], whose mean over places is what softmax takes. Whatever can be multiplied
-into a weight beforehand is: the scaling of pixels to 0..1 into the first convolution, batch norm into each
-convolution, the calibration temperature and the linear layer's bias into the evidence.
+`evidence` float32 [batch, classes, h, w], whose mean over places is what softmax takes; as far as the network doubts that there
+is a class at all, softmax's share goes to all classes alike. Whatever can be multiplied into a weight beforehand is: the
+scaling of pixels to 0..1 into the first convolution, batch norm into each convolution, the calibration temperature and the
+linear layer's bias into the evidence.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from train.model import Convolution, Recognizer
+from train.model import Convolution, Recognizer, look, spread
 
 OPSET = 18
 INPUT, OUTPUTS = "image", ("probabilities", "evidence")
@@ -37,10 +38,16 @@ class Served(nn.Module):
         self.features = fold_batch_norm(model.features)
         scale_first_convolution(self.features, 1 / 255)
         self.head = evidence_head(model.classifier, temperature)
+        self.doubt = deepcopy(model.doubt)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        evidence = self.head(self.features(image.float().unsqueeze(1)))
-        return evidence.mean((2, 3)).softmax(1), evidence
+        images = image.float().unsqueeze(1)
+        if self.doubt is None:
+            evidence = self.head(self.features(images))
+            return evidence.mean((2, 3)).softmax(1), evidence
+        maps, means = look(self.features, images)
+        evidence = self.head(maps)
+        return spread(evidence.mean((2, 3)).softmax(1), self.doubt(means).sigmoid()), evidence
 
 
 class Answering(nn.Module):

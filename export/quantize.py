@@ -24,14 +24,14 @@ from train.data import Images
 
 CALIBRATION_IMAGES, CALIBRATION_SEED = 512, 0
 METHODS = ("MinMax", "Entropy", "Percentile")  # of onnxruntime, to choose the range of each activation
-QUANTIZED = ("Conv", "Add")
+QUANTIZED = ("Conv", "Add", "AveragePool", "Concat")
 
 
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph with all its convolutions in float16; evidence leaves them as float32, and so do mean and softmax.
+    """The same graph with all its convolutions in float16; evidence leaves them as float32, and so does all that follows.
 
-    Pixels are whole numbers up to 255, which float16 holds exactly. One cast after the head is all that is added: onnxruntime's
-    own converter adds six, and rounds the probabilities to float16 on the way.
+    Pixels are whole numbers up to 255, which float16 holds exactly. One cast after the head is all that is added, and one
+    before the layers that doubt: onnxruntime's own converter adds six, and rounds the probabilities to float16 on the way.
 
     Raises:
         ValueError: the graph is none of ours.
@@ -41,13 +41,21 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     first = _only(graph, "image's Cast", lambda node: node.op_type == "Cast" and INPUT in node.input)
     head = _only(graph, "evidence's Conv", lambda node: node.op_type == "Conv" and OUTPUTS[1] in node.output)
     first.attribute[0].i = TensorProto.FLOAT16
+    convolved = {name for node in graph.node if node.op_type == "Conv" for name in node.input}
     for tensor in graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT:
+        if tensor.name in convolved:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
-    head.output[0] = f"{OUTPUTS[1]}_half"
-    cast = helper.make_node("Cast", list(head.output), [OUTPUTS[1]], name="cast_evidence", to=TensorProto.FLOAT)
-    graph.node.insert(list(graph.node).index(head) + 1, cast)
+    for node in [head, *[node for node in graph.node if node.op_type == "Concat"][-1:]]:  # the last one joins all means
+        _widen(graph, node)
     return half
+
+
+def _widen(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
+    """Let whatever reads what this node writes find it in float32."""
+    name = node.output[0]
+    node.output[0] = f"{name}_half"
+    cast = helper.make_node("Cast", list(node.output), [name], name=f"cast_{name}", to=TensorProto.FLOAT)
+    graph.node.insert(list(graph.node).index(node) + 1, cast)
 
 
 def _only(graph: onnx.GraphProto, what: str, fits: Callable[[onnx.NodeProto], bool]) -> onnx.NodeProto:
@@ -77,7 +85,7 @@ def choose_calibration(train: Tensor) -> NDArray[np.uint8]:
 
 
 def to_int8(model: onnx.ModelProto, images: NDArray[np.uint8], method: str) -> onnx.ModelProto:
-    """Static quantization with pairs of QuantizeLinear and DequantizeLinear around dense convolutions and additions.
+    """Static quantization with pairs of QuantizeLinear and DequantizeLinear around dense convolutions, additions and means.
 
     Activations are unsigned and weights signed, which onnxruntime multiplies fastest on x86. Weights use 7 of their 8 bits, as
     AVX2 adds two products in 16 bits and would cut the sum off.
@@ -101,10 +109,12 @@ def to_int8(model: onnx.ModelProto, images: NDArray[np.uint8], method: str) -> o
 
 
 def left_in_float(model: onnx.ModelProto) -> list[str]:
-    """The first and the last convolution, and the depthwise ones: slower in integers, and the ends cost accuracy, too."""
+    """The first and the last convolution, and the depthwise ones: slower in integers, and the ends cost accuracy, too. And what
+    adds to probabilities."""
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     ends = {convolutions[0].name, convolutions[-1].name}
-    return [node.name for node in convolutions if node.name in ends or _groups(node) > 1]
+    last = [node.name for node in model.graph.node if OUTPUTS[0] in node.output]
+    return [*(node.name for node in convolutions if node.name in ends or _groups(node) > 1), *last]
 
 
 def _groups(convolution: onnx.NodeProto) -> int:

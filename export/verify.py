@@ -97,7 +97,7 @@ def _expect(what: str, found: Sequence[object], wanted: Sequence[object]) -> Non
 @torch.inference_mode()
 def _compare(model: Recognizer, temperature: float, graph: Graph, images: Tensor) -> Difference:
     model.eval()
-    wanted_probabilities = (model(as_input(images)) / temperature).softmax(1).numpy()
+    wanted_probabilities = model.answer(as_input(images), temperature).numpy()
     wanted_evidence = (model.evidence(as_input(images)) / temperature).numpy()
     probabilities, evidence = graph.run(images)
     _expect("shapes", [probabilities.shape, evidence.shape], [wanted_probabilities.shape, wanted_evidence.shape])

@@ -6,6 +6,7 @@ run.
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from pathlib import Path
@@ -42,6 +43,13 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         raise CheckpointError(f"cannot write {path}: {error}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """What a run has to say beside its checkpoints, whole or not at all."""
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    partial.replace(path)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

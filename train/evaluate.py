@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from train.model import Recognizer
+
 UNSURE_SHARE = 0.004  # of validation images, at most this share may fall below the published threshold; 0.005 is promised
 BINS = 15  # of confidence, as Guo et al. 2017 count calibration error
 LEAST = 1e-12  # a probability below this counts as this, where its logarithm is taken
@@ -96,6 +98,12 @@ def predict(model: nn.Module, images: Tensor, *, device: torch.device, batch_siz
     model.eval()
     rows = [model(as_input(part.to(device))).float().cpu() for part in torch.split(images, batch_size)]
     return torch.cat(rows)
+
+
+@torch.inference_mode()
+def answer(model: Recognizer, temperature: float, images: Tensor, *, batch_size: int = 1000) -> Tensor:
+    """Probabilities (n, classes) float32 as they would be served, on the model's device, for images (n, h, w) uint8."""
+    return torch.cat([model.answer(as_input(part), temperature) for part in torch.split(images, batch_size)])
 
 
 def as_input(images: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ from train.command import conclude
 from train.data import Dataset, Images, cache_folder
 from train.datasets import LOADERS, load_dataset
 from train.errors import CheckpointError, DataError, SettingsError
-from train.evaluate import predict
-from train.loop import build_model, load_weights
+from train.evaluate import answer
+from train.loop import load_network
 from train.metrics import Evaluation, Reader, measure_corruptions, measure_letters, measure_strangers, read_real
 from train.settings import Settings
 
@@ -112,15 +113,10 @@ def load_model(options: argparse.Namespace) -> tuple[Reader, Dataset]:
 
 def restore(checkpoint: dict[str, Any], settings: Settings, side: int) -> Reader:
     """The averaged network of a checkpoint, calibrated as it would be published."""
-    names = tuple(checkpoint["class_names"])
-    model = build_model(settings, len(names), side)
-    load_weights(model, checkpoint["ema"])
+    names, model = tuple(checkpoint["class_names"]), load_network(checkpoint, side)
     temperature, threshold = (float(checkpoint["calibration"][name]) for name in ("temperature", "threshold"))
-
-    def answer(images: Tensor) -> Tensor:
-        return (predict(model, images, device=torch.device("cpu")) / temperature).softmax(1)
-
-    return Reader(f"network {settings.network}, seed {settings.seed}, epoch {checkpoint['epoch']}", names, threshold, answer)
+    title = f"network {settings.network}, seed {settings.seed}, epoch {checkpoint['epoch']}"
+    return Reader(title, names, threshold, partial(answer, model, temperature))
 
 
 def load_onnx(path: Path, card: dict[str, Any], side: int) -> Reader:
@@ -140,12 +136,12 @@ def load_onnx(path: Path, card: dict[str, Any], side: int) -> Reader:
     if (card["input"]["height"], card["input"]["width"]) != (side, side):
         raise DataError(f"{path} takes images of {card['input']['height']} pixels a side, and the dataset has {side}")
 
-    def answer(images: Tensor) -> Tensor:
+    def read(images: Tensor) -> Tensor:
         parts = torch.split(images, BATCH_SIZE)
         return torch.cat([torch.from_numpy(session.run(["probabilities"], {"image": part.numpy()})[0]) for part in parts])
 
     which = "" if path.name == "model.onnx" else f", {path.name}"
-    return Reader(f"{card['name']}:{card['version']}{which}", tuple(card["class_names"]), float(card["threshold"]), answer)
+    return Reader(f"{card['name']}:{card['version']}{which}", tuple(card["class_names"]), float(card["threshold"]), read)
 
 
 def read_card(path: Path) -> dict[str, Any]:

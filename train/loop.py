@@ -20,7 +20,7 @@ from train.checkpoint import save_checkpoint
 from train.data import Dataset, checksums, split
 from train.errors import CheckpointError, SettingsError
 from train.evaluate import Calibration, Score, as_input, calibrate, predict, score
-from train.model import NETWORKS, Recognizer
+from train.model import NETWORKS, Doubt, Recognizer
 from train.precision import autocast, precision
 from train.provenance import provenance
 from train.settings import Settings
@@ -235,6 +235,20 @@ def build_model(settings: Settings, classes: int, side: int | None = None) -> Re
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         return Recognizer(NETWORKS[settings.network], classes, side)
+
+
+def load_network(checkpoint: dict[str, Any], side: int) -> Recognizer:
+    """The averaged network of a checkpoint, for images of `side` pixels, with what doubts its answers if that was learned.
+
+    Raises:
+        CheckpointError: its weights do not fit its network.
+    """
+    model = build_model(Settings.from_dict(checkpoint["settings"]), len(checkpoint["class_names"]), side)
+    load_weights(model, checkpoint["ema"])
+    if doubt := checkpoint.get("doubt"):
+        model.doubt = Doubt(model.network)
+        load_weights(model.doubt, doubt["weights"])
+    return model.eval()
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -26,13 +25,13 @@ import torch
 from torch import Tensor
 
 from train.augment import AUGMENTATIONS
-from train.checkpoint import load_checkpoint
+from train.checkpoint import load_checkpoint, write_json
 from train.command import conclude
 from train.data import cache_folder
 from train.datasets import LOADERS, load_dataset
 from train.errors import SettingsError
 from train.evaluate import confusion, predict, score
-from train.loop import Epoch, Trainer, build_model, load_weights
+from train.loop import Epoch, Trainer, load_network
 from train.model import NETWORKS
 from train.reframe import load_reframed
 from train.settings import HEARD, Settings
@@ -42,6 +41,7 @@ from train.tensorboard import record, require_tensorboard
 
 COMMANDS = {
     "compare": ("train.compare", "train several networks by the same recipe and put them into one table"),
+    "doubt": ("train.doubt", "teach a trained network to know when there is nothing for it to read"),
     "evaluate": ("train.evaluation", "measure a checkpoint or a published model, and write a report with pictures"),
     "pack": ("train.pack", "frame a folder of pictures and pack it into one HDF5 file"),
     "unpack": ("train.unpack", "write a dataset out as picture files"),
@@ -153,7 +153,7 @@ class Run:
         command = self.settings.command()
         about = {"command": command, "settings": self.settings.to_dict(), **self.trainer.provenance}
         about["teachers"] = checksums(self.settings.teachers)
-        _write_json(self.folder / "settings.json", about)
+        write_json(self.folder / "settings.json", about)
         self._say(f"{command}  on {about['device']}, into {self.folder}")
 
     def _say(self, line: str) -> None:
@@ -172,14 +172,13 @@ class Run:
     def finish(self) -> None:
         """Look at the test set, once, with the weights that validation chose."""
         best = load_checkpoint(self.folder / "best.pt")
-        model = build_model(self.settings, len(self.dataset.class_names), self.dataset.side)
-        load_weights(model, best["ema"])
+        model = load_network(best, self.dataset.side)
         test = self.dataset.test
         logits = predict(model.to(self.device), test.images, device=self.device)
         found = score(logits, test.labels)
         result = {**asdict(found), "accuracy": found.accuracy, "interval_95": list(found.interval_95)}
         rest = {"epoch": best["epoch"], "minutes": self.trainer.minutes}
-        _write_json(self.folder / "result.json", {**result, **rest, "confusion": confusion(logits, test.labels).tolist()})
+        write_json(self.folder / "result.json", {**result, **rest, "confusion": confusion(logits, test.labels).tolist()})
         self._say(f"test set: {found}; epoch {best['epoch']} of {self.settings.epochs}, {self.trainer.minutes:.1f} minutes")
         print(f"to export it: python -m export --checkpoint {self.folder / 'best.pt'}")
 
@@ -243,9 +242,3 @@ def _new_folder(seed: int) -> Path:
 def refuse_used(folder: Path) -> None:
     if (folder / "last.pt").exists():
         raise SettingsError(f"{folder} holds a run already; to continue it: --resume {folder / 'last.pt'}")
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    partial = path.with_name(f"{path.name}.part")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(path)

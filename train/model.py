@@ -8,15 +8,17 @@ end like that, and take images of any side; `plain` is there to compare with.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
 from train.errors import SettingsError
-from train.networks import DEFAULT_NETWORK, NETWORKS, Cost, Layer, Network, cost
+from train.networks import DEFAULT_NETWORK, NETWORKS, QUARTERED, Cost, Layer, Network, cost, doubt_widths
 
-__all__ = ["DEFAULT_NETWORK", "NETWORKS", "Cost", "Layer", "Network", "Recognizer", "cost"]
+__all__ = ["DEFAULT_NETWORK", "NETWORKS", "Cost", "Doubt", "Layer", "Network", "Recognizer", "cost", "look", "spread"]
 
 
 class Convolution(nn.Sequential):
@@ -126,6 +128,42 @@ class Hidden(nn.Module):
         return cast(Tensor, self.dropout(torch.relu_(self.dense(features.flatten(1)))))
 
 
+class Doubt(nn.Module):
+    """Whether an image shows none of the classes: from the means that `look` took to one logit (batch, 1), high where so.
+
+    What a network answers rests on its last maps, where all that does not tell one class from another is lost. Whether there
+    is a class at all shows in every layer: how much ink, how many edges, corners and ends.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        first, *rest = (nn.Linear(before, after) for before, after in pairwise(doubt_widths(network)))
+        self.layers = nn.Sequential(first, *(part for layer in rest for part in (nn.ReLU(), layer)))
+
+    def forward(self, means: Tensor) -> Tensor:
+        return cast(Tensor, self.layers(means))
+
+
+def look(features: nn.Sequential, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Images (batch, 1, side, side) through all layers: the last maps, and the means (batch, n) of every map of all of them.
+
+    Of a large map, the means of its quarters: where something is tells more than that it is. See QUARTERED.
+    """
+    maps, means = images, dict[bool, list[Tensor]]()
+    for layer in features:
+        maps = layer(maps)
+        side = maps.shape[-1]
+        quartered = side >= QUARTERED
+        pooled = avg_pool2d(maps, -(-side // 2), side // 2) if quartered else avg_pool2d(maps, side)
+        means.setdefault(quartered, []).append(pooled)
+    return maps, torch.cat([torch.cat(alike, 1).flatten(1) for alike in means.values()], 1)
+
+
+def spread(probabilities: Tensor, doubt: Tensor) -> Tensor:
+    """Probabilities (batch, classes) where a share (batch, 1) of them is doubted: that goes to all classes alike."""
+    return probabilities + doubt * (1 / probabilities.shape[1] - probabilities)
+
+
 class Recognizer(nn.Module):
     """Images (batch, 1, side, side) float32 in 0..1, ink light on black, to logits (batch, classes).
 
@@ -144,9 +182,17 @@ class Recognizer(nn.Module):
         self.features = nn.Sequential(*blocks)
         self.pool = Hidden(self.network, inputs) if network.hidden else Average()
         self.classifier = nn.Linear(network.hidden or inputs, classes)
+        self.doubt: Doubt | None = None  # learned last, when nothing else changes any more: train/doubt.py
 
     def forward(self, images: Tensor) -> Tensor:
         return cast(Tensor, self.classifier(self.pool(self.features(images))))
+
+    def answer(self, images: Tensor, temperature: float) -> Tensor:
+        """Probabilities (batch, classes): calibrated, and spread over all classes as far as it is doubted that there is any."""
+        if self.doubt is None:
+            return cast(Tensor, self(images) / temperature).softmax(1)
+        maps, means = look(self.features, images)
+        return spread((self.classifier(self.pool(maps)) / temperature).softmax(1), self.doubt(means).sigmoid())
 
     def evidence(self, images: Tensor) -> Tensor:
         """How much each place speaks for each class: (batch, classes, places, places). Its mean is `forward`.

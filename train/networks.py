@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from train.errors import TrainingError
@@ -150,6 +151,10 @@ NETWORKS: dict[str, Network] = {network.name: network for network in (GAP, MIXED
 DEFAULT_NETWORK = GAP.name
 
 
+DOUBTERS = 128  # units in each of the two layers that doubt; with 64, crosses passed for digits
+QUARTERED = 14  # places a side from which on a map's quarters count, and not its mean alone: 95 % of letters doubted, not 92
+
+
 class Cost(NamedTuple):
     """What one image costs: multiply-adds of all convolutions and of the head; trained weights.
 
@@ -173,6 +178,21 @@ def cost(network: Network, classes: int = 10, side: int | None = None) -> Cost:
         inputs, before = layer.channels, after
     head = _head(network, inputs, before**2, classes)
     return Cost(multiply_adds + head.multiply_adds, parameters + head.parameters)
+
+
+def doubt_widths(network: Network) -> tuple[int, ...]:
+    """Units of each layer that doubts, the first being the means of all maps: see train/model.py, `look` and Doubt."""
+    means, side = 0, network.side
+    for layer in network.layers:
+        side = -(-side // layer.stride)
+        means += layer.channels * (4 if side >= QUARTERED else 1)
+    return means, DOUBTERS, DOUBTERS, 1
+
+
+def doubt_cost(network: Network) -> Cost:
+    """What doubt adds to `cost`."""
+    pairs = list(pairwise(doubt_widths(network)))
+    return Cost(sum(before * after for before, after in pairs), sum((before + 1) * after for before, after in pairs))
 
 
 def _convolutions(layer: Layer, inputs: int) -> list[tuple[int, int]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,22 +24,28 @@ from train import pen
 from train.data import Dataset
 from train.pen import CANVAS, draw, smooth
 
-COUNT = 21000  # strangers that are made, 3,000 of each kind; of 857 scribbles each, a network had learned those very ones
+EACH = 3000  # of each kind are made; of 857 scribbles, a network had learned those very ones
 
 LOOK_LIKE_DIGITS = frozenset("OILZSBGQ")  # upper or lower case: 0 1 1 2 5 8-6 6-9 9
 
 Grey = NDArray[np.uint8]
 
 
-def load_strangers(characters: Tensor, cache: Path) -> Tensor:
-    """Strangers (m, side, side) uint8 in the frame of `characters` (n, side, side), from `cache` if made before."""
-    known, count = characters.numpy(), min(COUNT, len(characters))
-    path = cache / f"strangers-{_fingerprint(known, count)}.npy"
+def load_strangers(characters: Tensor, cache: Path, kinds: Sequence[Kind] | None = None, each: int = EACH) -> Tensor:
+    """Strangers (m, side, side) uint8 in the frame of `characters` (n, side, side), from `cache` if made before.
+
+    Args:
+        kinds: what to draw, KINDS if None; one that is named twice is drawn twice as often.
+        each: of each kind, but no more in all than there are characters.
+    """
+    kinds = KINDS if kinds is None else kinds
+    known, count = characters.numpy(), min(each * len(kinds), len(characters))
+    path = cache / f"strangers-{_fingerprint(known, kinds, count)}.npy"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.{os.getpid()}.part")
         with partial.open("wb") as sink:
-            np.save(sink, make_strangers(known, count))
+            np.save(sink, make_strangers(known, count, kinds=kinds))
         partial.replace(path)
     return torch.from_numpy(np.load(path))
 
@@ -50,13 +56,13 @@ def foreign_letters(letters: Dataset) -> Tensor:
     return letters.train.images[wanted[letters.train.labels]]
 
 
-def make_strangers(characters: Grey, count: int, seed: int = 0) -> Grey:
-    """Draws `count` strangers, each kind as often as the next."""
-    random = np.random.default_rng(seed)
+def make_strangers(characters: Grey, count: int, seed: int = 0, kinds: Sequence[Kind] | None = None) -> Grey:
+    """Draws `count` strangers, the kinds in turns."""
+    random, kinds = np.random.default_rng(seed), KINDS if kinds is None else kinds
     side = characters.shape[-1]
     strangers = np.empty((count, side, side), np.uint8)
     for number in range(count):
-        kind = KINDS[number % len(KINDS)]
+        kind = kinds[number % len(kinds)]
         framed = frame(kind(characters, random), size=side)
         while framed.blank or (kind is crowd and not _is_wide(framed.pixels)):
             framed = frame(kind(characters, random), size=side)
@@ -74,6 +80,21 @@ def scribble(characters: Grey, random: np.random.Generator) -> Grey:
     """One stroke that turns at random, back and forth, without lifting the pen. Fewer than six corners could be a 2 or a 3."""
     turns = int(random.integers(6, 22))
     return draw([smooth(_wander(turns, random))], random)
+
+
+def squiggle(characters: Grey, random: np.random.Generator) -> Grey:
+    """One smooth stroke in loops and bends, as a bored hand draws it. With fewer turns, or slim, it could be an 8 or a 1."""
+    while True:
+        waves = np.arange(1, int(random.integers(4, 7)))
+        swings = random.uniform(-1, 1, (2, 1, len(waves))) / waves**0.6
+        time = np.linspace(0, random.uniform(0.4, 1.0), 160)[:, None]
+        places = (swings * np.sin(2 * np.pi * (time * waves + random.random((2, 1, len(waves)))))).sum(2).T
+        extent = np.ptp(places, axis=0)
+        if count_turns(places) > 2.75 and extent.min() > 0.6 * extent.max():
+            break
+    middle = (places.min(axis=0) + places.max(axis=0)) / 2
+    places = (places - middle) * random.uniform(60, 90) / extent.max() + CANVAS / 2
+    return draw([[(float(x), float(y)) for x, y in places]], random)
 
 
 def tangle(characters: Grey, random: np.random.Generator) -> Grey:
@@ -133,6 +154,9 @@ def grain(characters: Grey, random: np.random.Generator) -> Grey:
 
 Kind = Callable[[Grey, np.random.Generator], Grey]
 KINDS: tuple[Kind, ...] = (scribble, tangle, grid, star, crowd, spots, grain)
+# What a network is taught to doubt when it has learned all else (train/doubt.py). Loops are what people draw when they have
+# nothing to write. They are not among KINDS: a small network that saw them while it learned digits misread more of those.
+DOUBTFUL: tuple[Kind, ...] = (*KINDS, *(squiggle,) * 3)
 
 
 def _wander(turns: int, random: np.random.Generator) -> NDArray[np.float64]:
@@ -140,10 +164,17 @@ def _wander(turns: int, random: np.random.Generator) -> NDArray[np.float64]:
     return random.uniform(14, CANVAS - 14, (turns, 2))
 
 
-def _fingerprint(characters: Grey, count: int) -> str:
-    """What the strangers depend on: this file, the pen, and the characters that `crowd` takes."""
+def count_turns(places: NDArray[np.float64]) -> float:
+    """How often a stroke (n, 2) turns right round, to whichever side."""
+    along = np.diff(places, axis=0)
+    heading = np.unwrap(np.arctan2(along[:, 1], along[:, 0]))
+    return float(np.abs(np.diff(heading)).sum() / (2 * np.pi))
+
+
+def _fingerprint(characters: Grey, kinds: Sequence[Kind], count: int) -> str:
+    """What the strangers depend on: this file, the pen, the kinds, and the characters that `crowd` takes."""
     digest = hashlib.sha256(np.ascontiguousarray(characters).tobytes())
     for source in (__file__, pen.__file__):
         digest.update(Path(source).read_bytes())
-    digest.update(f"{characters.shape} {count}".encode())
+    digest.update(f"{characters.shape} {count} {[kind.__name__ for kind in kinds]}".encode())
     return digest.hexdigest()[:16]

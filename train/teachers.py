@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from train.checkpoint import load_checkpoint
 from train.errors import CheckpointError
-from train.loop import build_model, load_weights
+from train.loop import load_network
 from train.model import Recognizer
 from train.precision import autocast
-from train.settings import Settings
 
 
 class Teachers(nn.Module):
@@ -53,9 +52,7 @@ def _load(path: Path, class_names: Sequence[str], side: int) -> Recognizer:
     checkpoint: dict[str, Any] = load_checkpoint(path)
     if list(checkpoint["class_names"]) != list(class_names):
         raise CheckpointError(f"teacher {path} knows other classes: {', '.join(checkpoint['class_names'])}")
-    model = build_model(Settings.from_dict(checkpoint["settings"]), len(class_names), side)
-    load_weights(model, checkpoint["ema"])
-    return model
+    return load_network(checkpoint, side)
 
 
 def _ask(network: nn.Module, images: Tensor) -> Tensor:

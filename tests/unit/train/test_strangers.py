@@ -8,7 +8,17 @@ import torch
 from numpy.typing import NDArray
 
 from train.data import Dataset, Images
-from train.strangers import KINDS, LOOK_LIKE_DIGITS, crowd, foreign_letters, load_strangers, make_strangers
+from train.strangers import (
+    DOUBTFUL,
+    KINDS,
+    LOOK_LIKE_DIGITS,
+    count_turns,
+    crowd,
+    foreign_letters,
+    load_strangers,
+    make_strangers,
+    squiggle,
+)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +48,7 @@ def test_they_are_made_once(digits: Dataset, tmp_path: Path, monkeypatch: pytest
     few = digits.train.images[:14]
     made = load_strangers(few, tmp_path)
     assert made.shape == (14, 28, 28)
-    monkeypatch.setattr("train.strangers.make_strangers", lambda *arguments: pytest.fail("made twice"))
+    monkeypatch.setattr("train.strangers.make_strangers", lambda *arguments, **named: pytest.fail("made twice"))
     assert torch.equal(load_strangers(few, tmp_path), made)
     assert [path.suffix for path in tmp_path.iterdir()] == [".npy"]
 
@@ -50,3 +60,30 @@ def test_letters_that_look_like_digits_are_left_out() -> None:
     train = Images(images, torch.tensor([0, 1, 2, 3, 3, 2, 1, 0]))
     letters = Dataset(train, train, names)
     assert foreign_letters(letters).flatten().tolist() == [0, 3, 4, 7]
+
+
+def test_a_squiggle_is_neither_slim_nor_plain() -> None:
+    """A stroke that could be a 1 or a 7 would teach the network to doubt those."""
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        inked = squiggle(np.empty((0, 28, 28), np.uint8), random) > 100
+        width, height = (np.trim_zeros(inked.any(axis=axis)).size for axis in (0, 1))
+        assert min(width, height) > 0.5 * max(width, height)
+        assert max(width, height) >= 55
+
+
+def test_turns_are_counted_to_either_side() -> None:
+    turn = np.linspace(0, 2 * np.pi, 200)[:, None]
+    circle = np.hstack((np.cos(turn), np.sin(turn)))
+    eight = np.concatenate((circle, [2, 0] + [-1, 1] * circle))
+    assert count_turns(circle) == pytest.approx(1, abs=0.02)
+    assert count_turns(eight) == pytest.approx(2, abs=0.05)
+    assert count_turns(turn * [1, 2]) == pytest.approx(0, abs=1e-6)
+
+
+def test_what_is_drawn_can_be_chosen(digits: Dataset, tmp_path: Path) -> None:
+    few = digits.train.images[:14]
+    usual, squiggles = load_strangers(few, tmp_path), load_strangers(few, tmp_path, (squiggle, squiggle), each=3)
+    assert [len(usual), len(squiggles)] == [14, 6]
+    assert np.array_equal(squiggles.numpy(), make_strangers(few.numpy(), 6, kinds=(squiggle,)))
+    assert not torch.equal(load_strangers(few, tmp_path, DOUBTFUL), usual)
