@@ -38,8 +38,8 @@ EACH = 6000  # strangers of each kind
 HELD_OUT = 20  # one stranger in so many is not learned, to see what it all came to
 MOVED = 2  # times that each picture is looked at moved and spoilt, beside once as it is
 AUGMENTATION = AUGMENTATIONS["grainy"]  # whatever moved the network's own images: what is spoilt is not yet strange
-BATCH, LETTERS = 512, 128  # characters in a batch, and as many strangers, of which so many are characters of another alphabet
-LR = 0.003  # the peak of the one-cycle schedule
+BATCH, LETTERS = 512, 204  # characters in a batch, and as many strangers, of which so many are characters of another alphabet
+LR = 0.006  # the peak of the one-cycle schedule
 ODDS = 50  # while it learns, every second picture is a stranger; where it serves, one in so many is taken to be
 
 

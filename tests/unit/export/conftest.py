@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 
 import onnx
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from export.onnx import to_onnx
 from tests.unit.train.printed import printed_dataset, write_data_folder
-from train.model import Layer, Network, Recognizer
+from train.model import Doubt, Layer, Network, Recognizer
 
 NETWORK = Network("small", (Layer("conv", 8, 5, 2), Layer("separable", 16, 3, 2), Layer("separable", 16)))
 TEMPERATURE = 0.6
@@ -46,6 +47,23 @@ def model() -> Recognizer:
 @pytest.fixture(scope="session")
 def exported(model: Recognizer) -> onnx.ModelProto:
     return to_onnx(model, TEMPERATURE, side=28)
+
+
+@pytest.fixture(scope="session")
+def doubting(model: Recognizer) -> Recognizer:
+    """The same network with doubts: of some images more than of others."""
+    network = deepcopy(model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network.doubt = Doubt(network.network).eval()
+    with torch.no_grad():
+        network.doubt.get_parameter("layers.4.weight").mul_(10)
+    return network
+
+
+@pytest.fixture(scope="session")
+def doubted(doubting: Recognizer) -> onnx.ModelProto:
+    return to_onnx(doubting, TEMPERATURE, side=28)
 
 
 @pytest.fixture(scope="session")

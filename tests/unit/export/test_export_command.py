@@ -16,7 +16,7 @@ from server.repository import read_card
 from train.checkpoint import load_checkpoint, save_checkpoint
 from train.main import main as train
 from train.mnist import load_mnist
-from train.model import NETWORKS, cost
+from train.networks import NETWORKS, cost, doubt_cost
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,19 @@ def test_from_checkpoint_to_repository(checkpoint: Path, data_folder: Path, tmp_
     assert (card["metrics"]["n"], card["metrics"]["errors"]) == (found.n, found.errors)
     assert card["metrics"]["dataset"] == f"test images of {card['data']['title']}"
     assert card["parameters"] == cost(NETWORKS[load_checkpoint(checkpoint)["settings"]["network"]]).parameters
+
+
+def test_a_model_that_doubts_says_how_it_learned_to(checkpoint: Path, data_folder: Path, tmp_path: Path) -> None:
+    doubting = tmp_path / "best.pt"
+    doubting.write_bytes(checkpoint.read_bytes())
+    assert train(["doubt", str(doubting), "--data", str(data_folder), "--steps", "5"]) == 0
+    assert export(doubting, data_folder, tmp_path / "models", "--variants", "fp32") == 0
+    card = json.loads((tmp_path / "models" / "digits" / "1" / "model.json").read_text())
+    assert card["training"]["doubt"]["command"] == "python -m train doubt best.pt --steps 5 --seed 0"
+    assert card["threshold"] == load_checkpoint(doubting)["calibration"]["threshold"]
+    network = NETWORKS[load_checkpoint(checkpoint)["settings"]["network"]]
+    assert card["parameters"] == cost(network).parameters + doubt_cost(network).parameters
+    assert card["multiply_adds"] == cost(network).multiply_adds + doubt_cost(network).multiply_adds
 
 
 def test_variants_are_published_with_the_model_and_described(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 import export.onnx
 from export.onnx import OPSET, fold_batch_norm, scale_first_convolution, to_comparable, to_onnx
 from export.verify import Graph, verify
+from tests.unit.export.conftest import TEMPERATURE
 from train.errors import TrainingError
 from train.evaluate import as_input
 from train.model import Recognizer
@@ -45,6 +47,35 @@ def test_only_work_is_left_in_the_graph(exported: onnx.ModelProto) -> None:
         *["Conv", "Relu", "Conv", "Add", "Relu"],
         *["Conv", "ReduceMean", "Softmax"],
     ]
+
+
+def test_doubt_adds_means_of_every_layer_and_three_small_ones(exported: onnx.ModelProto, doubted: onnx.ModelProto) -> None:
+    assert signature(doubted.graph.output) == signature(exported.graph.output)
+    found, before = (Counter(node.op_type for node in graph.graph.node) for graph in (doubted, exported))
+    assert before < found
+    assert found - before == {
+        "AveragePool": 3,
+        "Concat": 2,
+        "Reshape": 2,
+        "Gemm": 3,
+        "Relu": 2,
+        "Sigmoid": 1,
+        "Sub": 1,
+        "Mul": 1,
+        "Add": 1,
+    }
+
+
+def test_what_is_doubted_is_spread_over_all_classes(
+    exported: onnx.ModelProto, doubted: onnx.ModelProto, doubting: Recognizer, images: Tensor
+) -> None:
+    verify(doubting, TEMPERATURE, doubted, images)
+    plain, evidence = Graph(exported).run(images)
+    found, same = Graph(doubted).run(images)
+    np.testing.assert_allclose(same, evidence, atol=1e-5)
+    assert np.array_equal(found.argmax(axis=1), plain.argmax(axis=1))
+    assert (found.max(axis=1) < plain.max(axis=1)).all()
+    assert np.ptp(found.max(axis=1) / plain.max(axis=1)) > 0.001
 
 
 def test_one_file_without_a_trace_of_the_machine(exported: onnx.ModelProto) -> None:

@@ -57,6 +57,28 @@ def test_half_precision_leaves_mean_and_softmax_whole(half: onnx.ModelProto, ima
     assert not np.array_equal(found, found.astype(np.float16))
 
 
+def test_half_precision_doubts_in_float32(doubted: onnx.ModelProto, images: Tensor) -> None:
+    half = to_float16(doubted)
+    onnx.checker.check_model(half, full_check=True)
+    assert kinds(half) - kinds(doubted) == {"Cast": 2}
+    found, wanted = probabilities(half, images), probabilities(doubted, images)
+    np.testing.assert_allclose(found, wanted, atol=0.02)
+    assert not np.array_equal(found, wanted)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+
+
+def test_integers_doubt_in_float32_what_they_saw_in_integers(doubted: onnx.ModelProto, images: Tensor) -> None:
+    integers = to_int8(doubted, images.numpy(), "MinMax")
+    onnx.checker.check_model(integers, full_check=True)
+    found, wanted = probabilities(integers, images), probabilities(doubted, images)
+    assert np.abs(found - wanted).mean() < 0.05
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+    written = {node.output[0]: node.op_type for node in integers.graph.node}
+    assert all(written.get(node.input[0]) != "DequantizeLinear" for node in integers.graph.node if node.op_type == "Softmax")
+    joined = [written[name] for node in integers.graph.node if node.op_type == "Concat" for name in node.input]
+    assert joined.count("DequantizeLinear") == len(joined)
+
+
 def test_converting_leaves_the_original_alone(exported: onnx.ModelProto, images: Tensor) -> None:
     before = exported.SerializeToString(deterministic=True)
     to_float16(exported)

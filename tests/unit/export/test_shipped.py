@@ -77,10 +77,10 @@ def test_every_file_answers_the_golden_images_and_the_card_stays_readable(folder
     assert len(json.dumps(json.loads(text)["golden"], indent=2)) < 12_000
 
 
-def read_recipes() -> dict[str, str]:
-    """The flags with which `make models` trains each model."""
+def read_recipes(what: str = "RECIPE") -> dict[str, str]:
+    """The flags with which `make models` trains each model, or lets it learn to doubt."""
     text = (MODELS.parent / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
-    return dict(re.findall(r"^RECIPE_(\S+) := (.*)$", text, re.MULTILINE))
+    return dict(re.findall(rf"^{what}_(\S+) := (.*)$", text, re.MULTILINE))
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: "/".join(folder.parts[-2:]))
@@ -90,6 +90,13 @@ def test_make_models_trains_it_as_it_was_trained(folder: Path) -> None:
     wanted = shlex.split(read_recipes()[folder.parent.name])
     assert (python, dash, program) == ("python", "-m", "train")
     assert sorted(zip(flags[::2], flags[1::2], strict=True)) == sorted(zip(wanted[::2], wanted[1::2], strict=True))
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: "/".join(folder.parts[-2:]))
+def test_make_models_lets_it_doubt_as_it_does(folder: Path) -> None:
+    doubt = json.loads((folder / "model.json").read_text(encoding="utf-8"))["training"].get("doubt")
+    recipe = read_recipes("DOUBT").get(folder.parent.name)
+    assert (doubt and doubt["command"]) == (recipe and f"python -m train doubt best.pt {recipe}")
 
 
 LEAST = {"digits": 0.996}  # what we promise, whatever is published

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from train.errors import SettingsError, TrainingError
-from train.model import Dropout, Recognizer
-from train.networks import GAP, NETWORKS, PLAIN, Layer, Network
+from train.model import Doubt, Dropout, Recognizer, look, spread
+from train.networks import GAP, NETWORKS, PLAIN, Layer, Network, doubt_widths
 
 ODD = Network("odd", (Layer("conv", 8, 5, 2), Layer("separable", 16), Layer("residual", 16, 3, 2)), side=30)
 WITH_EVIDENCE = [*(network for network in NETWORKS.values() if not network.hidden), ODD]
@@ -21,6 +21,35 @@ def test_logits_are_the_mean_of_the_evidence(network: Network, side: int) -> Non
     evidence = model.evidence(images)
     assert evidence.shape == (3, 7, network.at(side).places, network.at(side).places)
     torch.testing.assert_close(evidence.mean((2, 3)), model(images), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("side", [28, 40])
+@pytest.mark.parametrize("network", [*NETWORKS.values(), ODD], ids=lambda network: network.name)
+def test_looking_counts_every_map_and_large_ones_by_quarters(network: Network, side: int) -> None:
+    model, images = Recognizer(network, side=side).eval(), torch.rand(2, 1, side, side)
+    maps, means = look(model.features, images)
+    torch.testing.assert_close(maps, model.features(images))
+    assert means.shape == (2, doubt_widths(network.at(side))[0])
+    if maps.shape[-1] < 14:
+        torch.testing.assert_close(means[:, -maps.shape[1] :], maps.mean((2, 3)))
+    first = model.features[0](images)
+    half = -(-first.shape[-1] // 2)
+    torch.testing.assert_close(means[:, 0], first[:, 0, :half, :half].mean((1, 2)))
+
+
+def test_doubt_spreads_probabilities_and_changes_no_answer() -> None:
+    images = torch.rand(6, 1, 28, 28)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Recognizer(GAP).eval()
+        plain = model.answer(images, 0.5)
+        torch.testing.assert_close(plain, (model(images) / 0.5).softmax(1))
+        model.doubt = Doubt(model.network).eval()
+    doubted = model.answer(images, 0.5)
+    share = model.doubt(look(model.features, images)[1]).sigmoid()
+    torch.testing.assert_close(doubted, (1 - share) * plain + share / 10)
+    torch.testing.assert_close(spread(plain, torch.ones(6, 1)), torch.full((6, 10), 0.1))
+    assert torch.equal(doubted.argmax(1), plain.argmax(1))
 
 
 def test_plain_has_no_evidence() -> None:

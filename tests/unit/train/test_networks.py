@@ -6,8 +6,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from train.errors import TrainingError
-from train.model import Recognizer
-from train.networks import DEFAULT_NETWORK, GAP, NETWORKS, PLAIN, RESNET, WIDE, Layer, Network, cost
+from train.model import Doubt, Recognizer
+from train.networks import DEFAULT_NETWORK, GAP, NETWORKS, PLAIN, RESNET, WIDE, Layer, Network, cost, doubt_cost
 
 ODD = Network("odd", (Layer("conv", 8, 5, 2), Layer("separable", 16), Layer("residual", 24, 3, 2)), side=30)
 ALL = [*NETWORKS.values(), ODD]
@@ -36,6 +36,13 @@ def test_parameters_are_counted_with_batch_norm_folded(network: Network, side: i
     model = Recognizer(network, 15, side)
     norms = sum(module.num_features for module in model.modules() if isinstance(module, nn.BatchNorm2d))
     assert cost(network, 15, side).parameters == sum(p.numel() for p in model.parameters()) - norms
+
+
+@pytest.mark.parametrize("network", ALL, ids=lambda network: network.name)
+def test_doubt_costs_what_its_layers_have(network: Network) -> None:
+    doubt = Doubt(network)
+    assert doubt_cost(network).parameters == sum(p.numel() for p in doubt.parameters())
+    assert doubt_cost(network).multiply_adds == sum(p.numel() for p in doubt.parameters() if p.ndim > 1)
 
 
 def test_a_network_has_a_side_of_its_own() -> None:
