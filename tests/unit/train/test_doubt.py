@@ -117,7 +117,7 @@ def test_the_command_adds_to_the_checkpoint_and_changes_nothing_else(
     found = json.loads(checkpoint.with_name("doubt.json").read_text())
     assert f"threshold {found['threshold']:.3f}" in said
     assert found["threshold"] == after["calibration"]["threshold"]
-    assert 0 <= found["unsure"]["validation"] <= 0.004
+    assert 0 <= found["unsure"]["validation"] <= 0.0035
     assert load_network(before, 28).doubt is None
 
 
