@@ -84,6 +84,16 @@ class Augmentation:
         return (rows @ knots @ columns.T).permute(0, 2, 3, 1)
 
 
+def fade(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Less ink, and paper that is grey, here more and there less: images (batch, 1, h, w) in 0..1, each in its own way."""
+    batch, _, height, width = images.shape
+    ink = 1 - 0.85 * torch.rand(batch, 1, 1, 1, generator=generator)
+    knots = torch.rand(batch, 1, 3, 3, generator=generator) * torch.rand(batch, 1, 1, 1, generator=generator) * 0.7
+    ink, knots = ink.to(images.device), knots.to(images.device)
+    veil = F.interpolate(knots, (height, width), mode="bicubic", align_corners=True).clamp_(0, 1)
+    return images * ink * (1 - veil) + veil
+
+
 def _merge_neighbours(images: Tensor, merge: Callable[..., Tensor]) -> Tensor:
     """Each pixel with its eight neighbours, those within the image: (batch, 1, h, w).
 

@@ -1,7 +1,8 @@
 """`python -m train doubt`: teach a trained network to know when there is nothing for it to read.
 
 A small second network is learned beside the first, which stays as it is: from the means of all its maps, whether there is one
-of the classes at all (train/model.py, Doubt). So no answer changes, only how far it is to be trusted.
+of the classes at all, and whether the first one reads it rightly (train/model.py, Doubt). So no answer changes, only how far it
+is to be trusted.
 
 Into the checkpoint go the second network, and the threshold below which an answer is `unsure` with it; nothing else changes in
 the file, and the same command again leaves it the same. Beside it, doubt.json says what came of it.
@@ -13,17 +14,17 @@ import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from tqdm import trange
 
-from train.augment import AUGMENTATIONS
+from train.augment import AUGMENTATIONS, fade
 from train.checkpoint import load_checkpoint, save_checkpoint, write_json
 from train.command import conclude
-from train.data import cache_folder
+from train.data import Images, cache_folder
 from train.datasets import load_dataset, with_validation
 from train.errors import SettingsError
 from train.evaluate import answer, as_input, choose_threshold
@@ -36,12 +37,18 @@ from train.strangers import DOUBTFUL, foreign_letters, load_strangers
 SUMMARY = "teach a trained network to know when there is nothing for it to read"
 EACH = 6000  # strangers of each kind
 HELD_OUT = 20  # one stranger in so many is not learned, to see what it all came to
-MOVED = 2  # times that each picture is looked at moved and spoilt, beside once as it is
 AUGMENTATION = AUGMENTATIONS["grainy"]  # whatever moved the network's own images: what is spoilt is not yet strange
 BATCH, LETTERS = 512, 204  # characters in a batch, and as many strangers, of which so many are characters of another alphabet
 LR = 0.006  # the peak of the one-cycle schedule
 UNSURE_SHARE = 0.0035  # of validation images; at 0.004 digits came out at 0.51 % of test images, where 0.5 is promised
 ODDS = 50  # while it learns, every second picture is a stranger; where it serves, one in so many is taken to be
+
+
+class Seen(NamedTuple):
+    """What the network saw in n images, float16: the means (n, m) of its maps, and 1 where it is to be doubted (n, 1), else 0."""
+
+    means: Tensor
+    wanted: Tensor
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -73,7 +80,7 @@ def run(options: argparse.Namespace) -> None:
     held = len(drawn) // HELD_OUT
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, temperature = load_network(checkpoint, dataset.side).to(device), float(checkpoint["calibration"]["temperature"])
-    model.doubt = learn(model, dataset.train.images, (drawn[held:], *letters), options.steps, options.seed)
+    model.doubt = learn(model, dataset.train, (drawn[held:], *letters), options.steps, options.seed)
     known, strange = (
         answer(model, temperature, images.to(device)).amax(1).cpu() for images in (dataset.validation.images, drawn[:held])
     )
@@ -92,28 +99,29 @@ def run(options: argparse.Namespace) -> None:
     print(f"written to {options.checkpoint}")
 
 
-def learn(model: Recognizer, characters: Tensor, strangers: Sequence[Tensor], steps: int, seed: int) -> Doubt:
-    """What tells characters from all else by the means of the network's maps.
+def learn(model: Recognizer, characters: Images, strangers: Sequence[Tensor], steps: int, seed: int) -> Doubt:
+    """What tells characters that are read rightly from all else by the means of the network's maps.
 
     Args:
-        characters: (n, side, side) uint8.
+        characters: what the network has learned.
         strangers: drawn ones (m, side, side) uint8, and after them letters if there are any.
     """
     generator = torch.Generator().manual_seed(seed)
-    seen = [_look_at(model, images, generator) for images in (characters, *strangers)]
+    seen = [_look_at(model, characters.images, generator, characters.labels)]
+    seen += [_look_at(model, images, generator) for images in strangers]
     shares = (BATCH, BATCH - LETTERS, LETTERS) if len(strangers) > 1 else (BATCH, BATCH)
-    scale, shift = _measure(seen[0])
+    scale, shift = _measure(seen[0].means)
     device = shift.device
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         doubt = Doubt(model.network).to(device)
     optimizer = torch.optim.AdamW(doubt.parameters(), LR)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=steps)
-    strange = (torch.arange(2 * BATCH, device=device) >= BATCH).float()[:, None]
     with trange(steps, desc="learning to doubt", unit="batch", disable=None, leave=False) as bar:
         for _ in bar:
-            means = torch.cat([_draw(part, count, generator) for part, count in zip(seen, shares, strict=True)])
-            loss = binary_cross_entropy_with_logits(doubt((means.float() - shift) / scale), strange)
+            drawn = [_draw(part, count, generator) for part, count in zip(seen, shares, strict=True)]
+            means, wanted = (torch.cat(part).float() for part in zip(*drawn, strict=True))
+            loss = binary_cross_entropy_with_logits(doubt((means - shift) / scale), wanted)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -122,15 +130,18 @@ def learn(model: Recognizer, characters: Tensor, strangers: Sequence[Tensor], st
 
 
 @torch.inference_mode()
-def _look_at(model: Recognizer, images: Tensor, generator: torch.Generator) -> Tensor:
-    """The means of all maps, (n, channels) float16, of each image as it is and moved MOVED times."""
+def _look_at(model: Recognizer, images: Tensor, generator: torch.Generator, labels: Tensor | None = None) -> Seen:
+    """Each image as it is, twice moved and spoilt, and once faded as well. What has no label is to be doubted in any case."""
     device, rows = next(model.parameters()).device, []
-    for view in range(1 + MOVED):
-        for part in torch.split(images, 500):
-            inputs = as_input(part.to(device))
+    for view in range(4):
+        for index in torch.split(torch.arange(len(images)), 500):
+            inputs = as_input(images[index].to(device))
             moved = AUGMENTATION(inputs, generator) if view else inputs
-            rows.append(look(model.features, moved)[1].half())
-    return torch.cat(rows)
+            maps, means = look(model.features, fade(moved, generator) if view == 3 else moved)
+            answers = model.classifier(model.pool(maps)).argmax(1)
+            wrong = torch.ones_like(answers) if labels is None else answers != labels[index].to(device)
+            rows.append(Seen(means.half(), wrong[:, None].half()))
+    return Seen(*(torch.cat(column) for column in zip(*rows, strict=True)))
 
 
 def _measure(means: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,9 +150,10 @@ def _measure(means: Tensor) -> tuple[Tensor, Tensor]:
     return columns.std(0) + 1e-3, columns.mean(0)
 
 
-def _draw(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def _draw(seen: Seen, count: int, generator: torch.Generator) -> Seen:
     """`count` rows by chance."""
-    return rows[torch.randint(len(rows), (count,), generator=generator).to(rows.device)]
+    index = torch.randint(len(seen.means), (count,), generator=generator).to(seen.means.device)
+    return Seen(seen.means[index], seen.wanted[index])
 
 
 @torch.no_grad()

@@ -160,8 +160,11 @@ def look(features: nn.Sequential, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def spread(probabilities: Tensor, doubt: Tensor) -> Tensor:
-    """Probabilities (batch, classes) where a share (batch, 1) of them is doubted: that goes to all classes alike."""
-    return probabilities + doubt * (1 / probabilities.shape[1] - probabilities)
+    """Probabilities (batch, classes) where a share (batch, 1) of them is doubted: that goes to all classes alike.
+
+    But for a hundredth of it, so that the likeliest class stays the likeliest however great the doubt.
+    """
+    return probabilities + 0.99 * doubt * (1 / probabilities.shape[1] - probabilities)
 
 
 class Recognizer(nn.Module):

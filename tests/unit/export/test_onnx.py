@@ -61,7 +61,7 @@ def test_doubt_adds_means_of_every_layer_and_three_small_ones(exported: onnx.Mod
         "Relu": 2,
         "Sigmoid": 1,
         "Sub": 1,
-        "Mul": 1,
+        "Mul": 2,
         "Add": 1,
     }
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from train.augment import Augmentation, _curve, _merge_neighbours
+from train.augment import Augmentation, _curve, _merge_neighbours, fade
 from train.data import Dataset
 from train.evaluate import as_input
 
@@ -113,3 +113,16 @@ def test_the_wobble_is_a_smooth_surface_through_its_knots() -> None:
     knots = torch.randn(2, 2, 6, 6, generator=generator())
     surface = torch.nn.functional.interpolate(knots, (28, 20), mode="bicubic", align_corners=True)
     assert torch.allclose(_curve(28, 6) @ knots @ _curve(20, 6).T, surface, atol=1e-5)
+
+
+def test_fading_takes_ink_and_greys_paper() -> None:
+    images = torch.zeros(200, 1, 28, 28)
+    images[:, :, 10:18, 10:18] = 1
+    faded = fade(images, torch.Generator().manual_seed(0))
+    assert torch.equal(faded, fade(images, torch.Generator().manual_seed(0)))
+    assert 0 <= float(faded.min()) <= float(faded.max()) <= 1
+    ink, paper = faded[:, 0, 14, 14], faded[:, 0, 2, 2]
+    assert (ink > paper - 0.7).all()
+    assert float(ink.min()) < 0.4 < 0.9 < float(ink.max())
+    assert float(paper.min()) < 0.05
+    assert float(paper.max()) > 0.4

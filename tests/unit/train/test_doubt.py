@@ -15,8 +15,8 @@ import train.doubt
 import train.main
 from train.checkpoint import load_checkpoint
 from train.command import INTERRUPTED
-from train.data import Dataset
-from train.doubt import describe, learn
+from train.data import Dataset, Images
+from train.doubt import Seen, describe, learn
 from train.evaluate import answer
 from train.loop import load_network
 from train.model import Doubt, Recognizer
@@ -59,7 +59,8 @@ def test_it_tells_characters_from_what_is_none_and_changes_no_answer(digits: Dat
     model = Recognizer(GAP).eval()
     images, strange = digits.test.images, noise(len(digits.test))
     before = answer(model, 0.7, images)
-    model.doubt = learn(model, digits.train.images, (noise(400)[200:],), steps=60, seed=0)
+    rightly = Images(digits.train.images, answer(model, 0.7, digits.train.images).argmax(1))
+    model.doubt = learn(model, rightly, (noise(400)[200:],), steps=60, seed=0)
     after, other = answer(model, 0.7, images), answer(model, 0.7, strange)
     assert torch.equal(after.argmax(1), before.argmax(1))
     assert torch.allclose(after.sum(1), torch.ones(len(after)))
@@ -67,26 +68,35 @@ def test_it_tells_characters_from_what_is_none_and_changes_no_answer(digits: Dat
     assert float(other.amax(1).max()) < 0.12  # of ten classes
 
 
+def test_what_it_misreads_is_to_be_doubted_and_what_is_none_always(digits: Dataset) -> None:
+    torch.manual_seed(0)
+    model, few = Recognizer(GAP).eval(), digits.train.take(torch.arange(30))
+    answers = answer(model, 1.0, few.images).argmax(1)
+    seen = train.doubt._look_at(model, few.images, torch.Generator().manual_seed(0), few.labels)
+    assert seen.means.shape == (4 * 30, 480)
+    assert torch.equal(seen.wanted[:30, 0].bool(), answers != few.labels)
+    assert bool(train.doubt._look_at(model, few.images, torch.Generator().manual_seed(0)).wanted.all())
+
+
 def test_letters_are_two_in_five_of_what_is_doubted(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     draw = train.doubt._draw
 
-    def note(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    def note(seen: Seen, count: int, generator: torch.Generator) -> Seen:
         asked.append(count)
-        return draw(rows, count, generator)
+        return draw(seen, count, generator)
 
     monkeypatch.setattr(train.doubt, "_draw", note)
-    model = Recognizer(GAP).eval()
-    learn(model, digits.train.images[:4], (noise(4), noise(4)), steps=1, seed=0)
-    learn(model, digits.train.images[:4], (noise(4),), steps=1, seed=0)
+    model, few = Recognizer(GAP).eval(), digits.train.take(torch.arange(4))
+    learn(model, few, (noise(4), noise(4)), steps=1, seed=0)
+    learn(model, few, (noise(4),), steps=1, seed=0)
     assert asked == [512, 308, 204, 512, 512]
 
 
 def test_the_same_seed_learns_the_same(digits: Dataset) -> None:
-    model = Recognizer(GAP).eval()
+    model, few = Recognizer(GAP).eval(), digits.train.take(torch.arange(20))
     one, again, other = (
-        learn(model, digits.train.images[:20], (noise(20),), steps=3, seed=seed).get_parameter("layers.0.weight")
-        for seed in (0, 0, 1)
+        learn(model, few, (noise(20),), steps=3, seed=seed).get_parameter("layers.0.weight") for seed in (0, 0, 1)
     )
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
