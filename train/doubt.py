@@ -45,7 +45,7 @@ ODDS = 50  # while it learns, every second picture is a stranger; where it serve
 
 
 class Seen(NamedTuple):
-    """What the network saw in n images, float16: the means (n, m) of its maps, and 1 where it is to be doubted (n, 1), else 0."""
+    """What the network saw in n images, float16: the means (n, m) of its maps; 1 where it is to be doubted, else 0 (n, 1)."""
 
     means: Tensor
     wanted: Tensor
