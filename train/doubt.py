@@ -26,7 +26,7 @@ from train.checkpoint import load_checkpoint, save_checkpoint, write_json
 from train.command import conclude
 from train.data import Images, cache_folder
 from train.datasets import load_dataset, with_validation
-from train.errors import SettingsError
+from train.errors import DataError, SettingsError
 from train.evaluate import answer, as_input, choose_threshold
 from train.loop import load_network
 from train.model import Doubt, Recognizer, look
@@ -76,8 +76,11 @@ def run(options: argparse.Namespace) -> None:
     dataset = with_validation(load_dataset(settings.dataset, options.data, settings.extra, settings.limit))
     assert dataset.validation is not None
     drawn = load_strangers(dataset.train.images, cache_folder(), DOUBTFUL, EACH)
-    letters = (foreign_letters(load_dataset(options.strange_dataset, options.data)),) if options.strange_dataset else ()
-    held = len(drawn) // HELD_OUT
+    if len(drawn) < 2:
+        raise DataError(f"{dataset.origin.name} is too small to learn doubt beside it: {len(dataset.train)} images to train on")
+    strange_dataset = load_dataset(options.strange_dataset, options.data) if options.strange_dataset else None
+    letters = (foreign_letters(strange_dataset, dataset.side),) if strange_dataset else ()
+    held = max(len(drawn) // HELD_OUT, 1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, temperature = load_network(checkpoint, dataset.side).to(device), float(checkpoint["calibration"]["temperature"])
     model.doubt = learn(model, dataset.train, (drawn[held:], *letters), options.steps, options.seed)

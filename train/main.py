@@ -147,7 +147,7 @@ class Run:
         drawn = load_strangers(self.dataset.train.images, cache_folder())
         if not self.settings.strange_dataset:
             return drawn
-        return torch.cat((drawn, foreign_letters(load_dataset(self.settings.strange_dataset, folder))))
+        return torch.cat((drawn, foreign_letters(load_dataset(self.settings.strange_dataset, folder), self.dataset.side)))
 
     def _describe(self) -> None:
         command = self.settings.command()

@@ -22,6 +22,7 @@ from torch import Tensor
 from server.preprocess import frame
 from train import pen
 from train.data import Dataset
+from train.errors import DataError
 from train.pen import CANVAS, draw, smooth
 
 EACH = 3000  # of each kind are made; of 857 scribbles, a network had learned those very ones
@@ -50,10 +51,19 @@ def load_strangers(characters: Tensor, cache: Path, kinds: Sequence[Kind] | None
     return torch.from_numpy(np.load(path))
 
 
-def foreign_letters(letters: Dataset) -> Tensor:
-    """The letters that nobody could take for a digit: (n, side, side) uint8, of those that may be trained on."""
+def foreign_letters(letters: Dataset, side: int) -> Tensor:
+    """The letters that nobody could take for a digit: (n, side, side) uint8, of those that may be trained on.
+
+    Raises:
+        DataError: their images have another side, or there are none.
+    """
+    if letters.side != side:
+        raise DataError(f"the images of {letters.origin.name} have {letters.side} pixels a side, and those to learn {side}")
     wanted = torch.tensor([name not in LOOK_LIKE_DIGITS for name in letters.class_names])
-    return letters.train.images[wanted[letters.train.labels]]
+    found = letters.train.images[wanted[letters.train.labels]]
+    if not len(found):
+        raise DataError(f"{letters.origin.name} has no character that could not be taken for a digit")
+    return found
 
 
 def make_strangers(characters: Grey, count: int, seed: int = 0, kinds: Sequence[Kind] | None = None) -> Grey:

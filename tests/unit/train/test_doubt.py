@@ -13,7 +13,7 @@ from torch import Tensor
 
 import train.doubt
 import train.main
-from train.checkpoint import load_checkpoint
+from train.checkpoint import load_checkpoint, save_checkpoint
 from train.command import INTERRUPTED
 from train.data import Dataset, Images
 from train.doubt import Seen, describe, learn
@@ -159,6 +159,10 @@ def test_what_can_not_be_done_is_refused(checkpoint: Path, data_folder: Path, tm
     assert "steps must be above 0, not 0" in refused(capfd, checkpoint, *data, "--steps", "0")
     assert "no checkpoint at" in refused(capfd, tmp_path / "none.pt", *data)
     assert "dataset 'runes' is unknown" in refused(capfd, checkpoint, *data, "--strange-dataset", "runes")
+    tiny = load_checkpoint(checkpoint)
+    tiny["settings"]["limit"] = 2
+    save_checkpoint(tmp_path / "tiny.pt", tiny)
+    assert "is too small to learn doubt beside it: 1 images to train on" in refused(capfd, tmp_path / "tiny.pt", *data)
     damaged = load_checkpoint(checkpoint)
     torch.save({"format": "digitserve-checkpoint-1", **damaged, "doubt": {"weights": {}}}, tmp_path / "odd.pt")
     assert "do not fit this network" in refused(capfd, tmp_path / "odd.pt", *data)

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from train.data import Dataset, Images
+from train.errors import DataError
 from train.strangers import (
     DOUBTFUL,
     KINDS,
@@ -59,7 +60,11 @@ def test_letters_that_look_like_digits_are_left_out() -> None:
     images = torch.arange(8, dtype=torch.uint8).view(8, 1, 1)
     train = Images(images, torch.tensor([0, 1, 2, 3, 3, 2, 1, 0]))
     letters = Dataset(train, train, names)
-    assert foreign_letters(letters).flatten().tolist() == [0, 3, 4, 7]
+    assert foreign_letters(letters, side=1).flatten().tolist() == [0, 3, 4, 7]
+    with pytest.raises(DataError, match="the images of unnamed have 1 pixels a side, and those to learn 28"):
+        foreign_letters(letters, side=28)
+    with pytest.raises(DataError, match="unnamed has no character that could not be taken for a digit"):
+        foreign_letters(Dataset(train, train, ("B", "O", "Z", "I")), side=1)
 
 
 def test_a_squiggle_is_neither_slim_nor_plain() -> None:
