@@ -101,7 +101,7 @@ def describe(
     network = NETWORKS[settings.network]
     names, title = checkpoint["class_names"], data.origin.title or data.origin.name
     spent = cost(network, len(names), data.side)
-    doubting = doubt_cost(network) if checkpoint.get("doubt") else Cost(0, 0)
+    doubting = doubt_cost(network, data.side) if checkpoint.get("doubt") else Cost(0, 0)
     return {
         "description": f"Handwritten characters {describe_classes(names)}, trained on {title} (network {network.name}).",
         "labels": ["stable"],

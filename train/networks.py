@@ -189,9 +189,9 @@ def doubt_widths(network: Network) -> tuple[int, ...]:
     return means, DOUBTERS, DOUBTERS, 1
 
 
-def doubt_cost(network: Network) -> Cost:
-    """What doubt adds to `cost`."""
-    pairs = list(pairwise(doubt_widths(network)))
+def doubt_cost(network: Network, side: int | None = None) -> Cost:
+    """What doubt adds to `cost`: larger images have more maps that count by quarters."""
+    pairs = list(pairwise(doubt_widths(network.at(side))))
     return Cost(sum(before * after for before, after in pairs), sum((before + 1) * after for before, after in pairs))
 
 

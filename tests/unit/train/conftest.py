@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import train.main
 from tests.unit.train.printed import printed_dataset, write_data_folder
 from train.data import Dataset
 
@@ -38,3 +39,12 @@ def digits() -> Dataset:
 def data_folder(tmp_path: Path, digits: Dataset) -> Path:
     """A data folder as torchvision leaves it, with the tiny dataset in it."""
     return write_data_folder(tmp_path / "data", digits)
+
+
+@pytest.fixture
+def checkpoint(data_folder: Path, tmp_path: Path) -> Path:
+    """What one epoch on a few printed digits leaves behind."""
+    folder = tmp_path / "run"
+    small = ["--epochs", "1", "--device", "cpu", "--no-report"]
+    assert train.main.main(["--data", str(data_folder), "--output", str(folder), *small]) == 0
+    return folder / "best.pt"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,20 +19,12 @@ from train.command import INTERRUPTED
 from train.data import Dataset, Images
 from train.doubt import Seen, describe, learn
 from train.evaluate import answer
+from train.evaluation import load_model
 from train.loop import load_network
 from train.model import Doubt, Recognizer
 from train.networks import GAP
 
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture
-def checkpoint(data_folder: Path, tmp_path: Path) -> Path:
-    """What two epochs on a few printed digits leave behind."""
-    folder = tmp_path / "run"
-    small = ["--epochs", "2", "--device", "cpu", "--no-report"]
-    assert train.main.main(["--data", str(data_folder), "--output", str(folder), *small]) == 0
-    return folder / "best.pt"
 
 
 def doubt(checkpoint: Path, *arguments: str | Path) -> int:
@@ -142,10 +135,6 @@ def test_done_again_it_is_the_same_and_a_run_can_go_on(checkpoint: Path, data_fo
 
 
 def test_an_evaluation_asks_with_doubt(checkpoint: Path, data_folder: Path, digits: Dataset) -> None:
-    from types import SimpleNamespace
-
-    from train.evaluation import load_model
-
     options: Any = SimpleNamespace(model=checkpoint, data=data_folder, dataset=None)
     plain = load_model(options)[0].answer(digits.test.images)
     assert doubt(checkpoint, "--data", data_folder) == 0

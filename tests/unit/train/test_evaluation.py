@@ -27,15 +27,6 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def checkpoint(data_folder: Path, tmp_path: Path) -> Path:
-    """What one epoch on a few printed digits leaves behind."""
-    folder = tmp_path / "run"
-    small = ["--epochs", "1", "--device", "cpu", "--no-report"]
-    assert train.main.main(["--data", str(data_folder), "--output", str(folder), *small]) == 0
-    return folder / "best.pt"
-
-
-@pytest.fixture
 def published(tmp_path: Path) -> Path:
     """A model of one dense layer that calls whatever it sees a 3 with certainty."""
     weights = numpy_helper.from_array(np.zeros((784, 10), np.float32), "weights")

@@ -38,11 +38,12 @@ def test_parameters_are_counted_with_batch_norm_folded(network: Network, side: i
     assert cost(network, 15, side).parameters == sum(p.numel() for p in model.parameters()) - norms
 
 
+@pytest.mark.parametrize("side", [28, 56])
 @pytest.mark.parametrize("network", ALL, ids=lambda network: network.name)
-def test_doubt_costs_what_its_layers_have(network: Network) -> None:
-    doubt = Doubt(network)
-    assert doubt_cost(network).parameters == sum(p.numel() for p in doubt.parameters())
-    assert doubt_cost(network).multiply_adds == sum(p.numel() for p in doubt.parameters() if p.ndim > 1)
+def test_doubt_costs_what_its_layers_have(network: Network, side: int) -> None:
+    doubt = Doubt(Recognizer(network, side=side).network)
+    assert doubt_cost(network, side).parameters == sum(p.numel() for p in doubt.parameters())
+    assert doubt_cost(network, side).multiply_adds == sum(p.numel() for p in doubt.parameters() if p.ndim > 1)
 
 
 def test_a_network_has_a_side_of_its_own() -> None:
