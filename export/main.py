@@ -134,6 +134,7 @@ def describe_classes(names: list[str]) -> str:
 
 def training_card(checkpoint: dict[str, Any], settings: Settings) -> dict[str, Any]:
     source = checkpoint["provenance"]
+    adopted = {"adopted": source["adopted"]} if "adopted" in source else {}  # the published file whose weights these are
     return {
         "command": settings.command(),
         "commit": source["commit"],
@@ -144,6 +145,7 @@ def training_card(checkpoint: dict[str, Any], settings: Settings) -> dict[str, A
         "minutes_to_best": round(checkpoint["minutes"], 1),
         "device": source["device"],
         "versions": source["versions"],
+        **adopted,
     }
 
 

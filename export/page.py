@@ -55,6 +55,8 @@ def facts(card: Card) -> Iterator[tuple[str, str]]:
     yield "trained by", f"`{training['command']}`"
     yield "at commit", f"{training['commit'][:7]}, best of {training['epochs']} epochs: {training['best_epoch']}"
     yield "on", f"{training['device']}, {training['minutes_to_best']:.0f} minutes to that epoch"
+    if adopted := training.get("adopted"):
+        yield "weights", f"adopted from the file that was published then, sha256 {adopted[:12]}"
     if doubt := training.get("doubt"):
         yield "doubts by", f"`{doubt['command']}`, at commit {doubt['commit'][:7]}"
 

@@ -220,8 +220,10 @@ class Trainer:
         """Go on from a checkpoint of the same settings.
 
         Raises:
-            CheckpointError: its weights do not fit this network.
+            CheckpointError: its weights do not fit this network, or there is nothing but weights in it.
         """
+        if not checkpoint["optimizer"]:
+            raise CheckpointError("this checkpoint was made of a published model: it can teach and be exported, not go on")
         load_weights(self.model, checkpoint["weights"])
         load_weights(self.ema, checkpoint["ema"])
         self.optimizer.load_state_dict(checkpoint["optimizer"])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from export.onnx import to_onnx
 from tests.unit.train.printed import printed_dataset, write_data_folder
+from train.main import main as train
 from train.model import Doubt, Layer, Network, Recognizer
 
 NETWORK = Network("small", (Layer("conv", 8, 5, 2), Layer("separable", 16, 3, 2), Layer("separable", 16)))
@@ -74,3 +75,13 @@ def images() -> Tensor:
 @pytest.fixture(scope="session")
 def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_data_folder(tmp_path_factory.mktemp("data"), printed_dataset())
+
+
+@pytest.fixture(scope="session")
+def checkpoint(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The best of a training run of one epoch."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        assert train(["--data", str(data_folder), "--output", str(folder), "--epochs", "1", "--device", "cpu"]) == 0
+    return folder / "best.pt"

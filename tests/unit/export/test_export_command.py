@@ -19,16 +19,6 @@ from train.mnist import load_mnist
 from train.networks import NETWORKS, cost, doubt_cost
 
 
-@pytest.fixture(scope="module")
-def checkpoint(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The best of a training run of one epoch."""
-    folder = tmp_path_factory.mktemp("run")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        assert train(["--data", str(data_folder), "--output", str(folder), "--epochs", "1", "--device", "cpu"]) == 0
-    return folder / "best.pt"
-
-
 @pytest.fixture(autouse=True)
 def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "ROUNDS", 4)
