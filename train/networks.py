@@ -151,7 +151,7 @@ NETWORKS: dict[str, Network] = {network.name: network for network in (GAP, MIXED
 DEFAULT_NETWORK = GAP.name
 
 
-DOUBTERS = 256  # units in each of the two layers that doubt; with 128, `gap` is sure of 6.1 % of strangers that it has not seen, not 5.0
+DOUBTERS = 256  # units in each of the two layers that doubt; with 128, `gap` is sure of 6.1 % of unknown strangers, not 5.0
 QUARTERED = 14  # places a side from which on a map's quarters count, and not its mean alone: 95 % of letters doubted, not 92
 
 
