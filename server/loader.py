@@ -118,8 +118,15 @@ class Loader:
 
 
 def choose_inline_size(session: Session, times_ms: dict[int, float], inline_ms: float) -> int:
-    """The largest warmed batch that is over in `inline_ms`. CUDA's graphs belong to their thread: never inline."""
-    return 0 if session.provider == CUDA else _find_largest(times_ms, inline_ms)
+    """The largest batch that is over in `inline_ms`. CUDA's graphs belong to their thread: never inline.
+
+    Only some sizes are warmed; between two of them, each image more is taken to cost the same.
+    """
+    fast = 0 if session.provider == CUDA else _find_largest(times_ms, inline_ms)
+    slow = min((size for size in times_ms if size > fast), default=fast)
+    if not 0 < fast < slow:
+        return fast
+    return fast + int((slow - fast) * (inline_ms - times_ms[fast]) / (times_ms[slow] - times_ms[fast]))
 
 
 def _find_largest(times_ms: dict[int, float], limit_ms: float) -> int:

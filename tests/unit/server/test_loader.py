@@ -50,7 +50,11 @@ class Session:
 
 
 @pytest.mark.parametrize(
-    ("provider", "inline_ms", "size"), [(CPU, 0.5, 4), (CPU, 0.05, 0), (CPU, 0.0, 0), (CPU, 9.0, 8), (CUDA, 9.0, 0)]
+    ("provider", "inline_ms", "size"),
+    [
+        *[(CPU, 0.4, 4), (CPU, 0.49, 4), (CPU, 0.51, 5), (CPU, 0.79, 7)],  # between two warmed sizes, in proportion
+        *[(CPU, 0.05, 0), (CPU, 0.0, 0), (CPU, 9.0, 8), (CUDA, 9.0, 0)],
+    ],
 )
 def test_what_runs_inline_is_over_in_time_and_never_on_cuda(provider: str, inline_ms: float, size: int) -> None:
     session = Session(provider)
