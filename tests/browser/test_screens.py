@@ -27,6 +27,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(open_page: OpenPage) -> Non
     assert read_answer(page) == "2"
     assert page.evaluate("scrollY") == 0, "the finger scrolled"
     page.locator("#why").tap()
+    clear(page)
     show_history(page, "2")
     show_files(page)
     for view in VIEWS:
