@@ -21,7 +21,7 @@ from train.loop import load_network
 from train.main import main as train
 
 SHIPPED = Path(__file__).parents[3] / "models"
-NETWORKS = sorted(path.parent for path in SHIPPED.glob("*/*/model.json"))
+FOLDERS = sorted(path.parent for path in SHIPPED.glob("*/*/model.json"))
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +86,7 @@ def test_published_again_it_answers_as_before_and_says_where_its_weights_come_fr
     assert "weights" not in dict(facts(before))
 
 
-@pytest.mark.parametrize("folder", NETWORKS, ids=lambda folder: "/".join(folder.parts[-2:]))
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: "/".join(folder.parts[-2:]))
 def test_what_ships_can_be_adopted(folder: Path, tmp_path: Path) -> None:
     assert adopt([str(folder), "--output", str(tmp_path)]) == 0
     images = torch.randint(256, (20, 28, 28), dtype=torch.uint8)
