@@ -54,6 +54,7 @@ class Admission:
         self._max_queue_size = max_queue_size
         self._max_queue_wait_ms = max_queue_wait_ms
         self._dues: list[float] = []  # when the batches that run should be done
+        self.standing_by = 0  # images that have left the tray, and wait for an instance
 
     def note_start(self, images: int, now: float) -> float:
         """A batch begins to run. Returns when it should be done."""
@@ -63,11 +64,12 @@ class Admission:
 
     def note_end(self, images: int, seconds: float, due: float) -> None:
         self._dues.remove(due)
-        self._pace.note(images, seconds)
+        if images:  # else all had gone before it began
+            self._pace.note(images, seconds)
 
     def predict_wait_s(self, now: float, *, bulk: bool) -> float:
         """How long a request that came now would wait for its first batch."""
-        ahead = self._tray.count_ahead(bulk=bulk)
+        ahead = self._tray.count_ahead(bulk=bulk) + self.standing_by
         running_s = sum([max(0.0, due - now) for due in self._dues])
         return (running_s + self._pace.predict_s(ahead, ahead / self._max_batch_size)) / self._instances
 

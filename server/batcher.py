@@ -22,76 +22,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from server.admission import Admission, Pace
+from server.clock import Clock, SystemClock
 from server.crowd import Company, Crowd
 from server.errors import DeadlinePassed, Draining, InferenceFailed, NotReady, RecognizerError
-from server.job import Answer, Batch, Images, Job, Recorder, Rows, stack
-from server.tray import Tray
+from server.job import Answer, Batch, Errand, Images, Job, Outcome, Recorder, Rows, Standby, stack
+from server.limits import Limits
+from server.tray import Tray, is_lost
 
 logger = logging.getLogger("digitserve.batcher")
 
 Run: TypeAlias = Callable[[Images, bool], Rows]
-
-
-class Clock(Protocol):
-    """Tells the time and sets alarms; tests bring their own."""
-
-    def time(self) -> float:
-        """Seconds, from any start."""
-        ...
-
-    def call_at(self, when: float, callback: Callable[[], object]) -> object:
-        """Calls back on the event loop once `time()` has reached `when`."""
-        ...
-
-
-class SystemClock:
-    """time.monotonic(), since uvloop's own time stands still during a round of the loop."""
-
-    time = staticmethod(time.monotonic)
-
-    def call_at(self, when: float, callback: Callable[[], object]) -> object:
-        """Sets an alarm on the running loop."""
-        return asyncio.get_running_loop().call_later(when - time.monotonic(), callback)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How the batcher may batch.
-
-    Attributes:
-        max_batch_size: images in one batch, at most.
-        max_queue_size: images that may wait, at most; interactive ones and bulk are counted apart.
-        max_queue_wait_ms: an interactive request that would wait longer is refused. Bulk may wait until its deadline.
-        max_queue_delay_ms: how long a request may be held back for company, from its own arrival. 0: never.
-        instances: batches that run at the same time.
-        inline_batch_size: a batch of up to so many images runs on the event loop itself: it is over sooner than a thread
-            would have woken up.
-        min_split_size: a waiting crowd is split over the free instances into batches of at least this size.
-        crowd_gather_ms: in a crowd, single requests gather for so long; see Crowd. 0: never.
-        bulk_gathers: whether those that are bulk do, too.
-        max_failures: so many failed batches in a row make the batcher unhealthy.
-        times_ms: how long a batch of each measured size takes, for predictions.
-    """
-
-    max_batch_size: int = 256
-    max_queue_size: int = 16384
-    max_queue_wait_ms: float = 80.0
-    max_queue_delay_ms: float = 0.0
-    instances: int = 1
-    inline_batch_size: int = 0
-    min_split_size: int = 32
-    crowd_gather_ms: float = 0.0
-    bulk_gathers: bool = False
-    max_failures: int = 3
-    times_ms: Mapping[int, float] = field(default_factory=lambda: {1: 0.1})
 
 
 class Batcher:
@@ -133,7 +79,8 @@ class Batcher:
             max_queue_size=limits.max_queue_size,
             max_queue_wait_ms=limits.max_queue_wait_ms,
         )
-        self._free = limits.instances
+        self._free = limits.instances  # -1: all work, and a batch stands by
+        self._standby: Standby | None = None
         self._one_batch = min(limits.max_batch_size, limits.max_queue_size)  # leaves with a free instance, without a question
         self._closed = False
         self._wake_scheduled = False
@@ -153,7 +100,7 @@ class Batcher:
     @property
     def running(self) -> int:
         """Batches that run on instances."""
-        return self._limits.instances - self._free
+        return self._limits.instances - max(0, self._free)
 
     @property
     def healthy(self) -> bool:
@@ -183,7 +130,7 @@ class Batcher:
         limits = self._limits
         if (
             self._tray.waiting
-            or not self._free
+            or self._free <= 0
             or self._closed
             or len(images) > limits.inline_batch_size
             or limits.max_queue_delay_ms
@@ -232,7 +179,9 @@ class Batcher:
         if self._closed:
             raise Draining("the server is draining and accepts no more requests")
         now = self._clock.time()
-        if not self._free or self._tray.waiting + len(images) > self._one_batch:
+        if self._standby and self._standby.yields and not bulk:
+            self._take_back(self._standby)
+        if self._free <= 0 or self._tray.waiting + len(images) > self._one_batch:
             self._admission.admit(len(images), deadline, now, bulk=bulk)
         future: asyncio.Future[Answer] = self._loop.create_future()
         self._tray.put(Job(images, now, deadline, future, explain), bulk=bulk)
@@ -247,7 +196,7 @@ class Batcher:
         # Interactive requests don't wait until bulk has gathered: they lead, and it comes along.
         leader = gathering if gathering and crowd and (crowd.bulk or not gathering.bulk) else crowd
         complete = leader is not None and self._is_complete(leader)
-        if not self._free or (self._wake_scheduled and not (gathering and (complete or leader is not gathering))):
+        if not self._has_room() or (self._wake_scheduled and not (gathering and (complete or leader is not gathering))):
             return
         if gathering and gathering is leader:
             gathering.has_gathered(self._tray.count_requests(bulk=gathering.bulk))
@@ -293,18 +242,23 @@ class Batcher:
             await asyncio.shield(self._idle)
 
     def _wake(self, reason: str) -> None:
-        """Sends away as many batches as there are free instances. `reason` is one of LEAVE_REASONS."""
+        """Sends away as many batches as there is room for. `reason` is one of LEAVE_REASONS."""
         self._wake_scheduled = False
         if crowd := self._gathering:
             self._gathering = None
             crowd.has_gathered(self._tray.count_requests(bulk=crowd.bulk))
-        while self._tray.waiting and self._free and not self._holds_back():
+        while self._tray.waiting and self._has_room() and not self._holds_back():
+            is_alone = not self._tray.count_waiting(bulk=False)
             pieces = self._tray.gather(self._choose_size, self._clock.time())
             if pieces:
-                self._dispatch(Batch(pieces, stack(pieces), reason))
+                self._dispatch(Batch(pieces, stack(pieces), reason if self._free > 0 else "full"), yields=is_alone)
         if self._idle and not self._tray.waiting and self._free == self._limits.instances:
             self._idle.set_result(None)
             self._idle = None
+
+    def _has_room(self) -> bool:
+        """Whether a batch may leave: an instance is free, or all work, and the next batch is full and can stand by."""
+        return self._free > 0 or (not self._free and self._tray.count_next() >= self._limits.max_batch_size)
 
     def _holds_back(self) -> bool:
         """With max_queue_delay_ms: whether the oldest request may still wait for company. Sets the alarm, then."""
@@ -322,20 +276,34 @@ class Batcher:
         limits = self._limits
         if images <= limits.inline_batch_size:
             return limits.max_batch_size
-        return min(limits.max_batch_size, max(-(-images // self._free), limits.min_split_size))
+        return min(limits.max_batch_size, max(-(-images // max(1, self._free)), limits.min_split_size))
 
-    def _dispatch(self, batch: Batch) -> None:
-        """Runs a batch: a small one at once, a large one on an instance, while the loop goes on gathering."""
-        images, explain = batch.images, any(piece.job.explain for piece in batch.pieces)
+    def _dispatch(self, batch: Batch, *, yields: bool) -> None:
+        """Runs a batch: a small one at once, a large one on an instance, while the loop goes on gathering.
+
+        With no instance free it stands by at the executor's door, so that the instance that ends first goes on with it at
+        once, and not after the event loop has heard of it. `yields`: until somebody comes who goes before it.
+        """
+        images = batch.images
         if len(images) <= self._limits.inline_batch_size:
-            self._settle(batch, *self._timed_run(images, explain))
+            self._settle(batch, *self._timed_run(images, batch.is_to_explain()))
             return
         self._free -= 1
-        started_at = self._clock.time()
-        due = self._admission.note_start(len(images), started_at)
-        self._executor.submit(self._timed_run, images, explain).add_done_callback(
-            lambda done: self._loop.call_soon_threadsafe(self._land, batch, started_at, due, done)
-        )
+        errand, work = Errand(batch), self._executor.submit(self._run_errand, batch)
+        if self._free < 0:
+            self._standby = Standby(errand, yields, work)
+            self._admission.standing_by = len(images)
+        else:
+            errand.due = self._admission.note_start(len(images), self._clock.time())
+        work.add_done_callback(lambda done: self._loop.call_soon_threadsafe(self._land, errand, done))
+
+    def _run_errand(self, batch: Batch) -> Outcome:
+        """On an instance's thread. Between leaving and now, somebody may have gone or become late."""
+        now = self._clock.time()
+        begun = batch.begin(now)
+        if not begun.pieces:
+            return Outcome(begun, now, (), 0.0)
+        return Outcome(begun, now, *self._timed_run(begun.images, begun.is_to_explain()))
 
     def _timed_run(self, images: Images, explain: bool) -> tuple[Rows | Exception, float]:
         started_at = self._clock.time()
@@ -348,12 +316,37 @@ class Batcher:
             return error, self._clock.time() - started_at
         return rows, self._clock.time() - started_at
 
-    def _land(self, batch: Batch, started_at: float, due: float, done: Future[tuple[Rows | Exception, float]]) -> None:
+    def _land(self, errand: Errand, work: Future[Outcome]) -> None:
+        if work.cancelled():
+            return
+        outcome, now = work.result(), self._clock.time()
         self._free += 1
-        self._admission.note_end(len(batch.images), self._clock.time() - started_at, due)
-        self._settle(batch, *done.result())
+        if self._standby:  # an instance has ended, and begun with it
+            begun = self._standby.errand
+            begun.due = self._admission.note_start(len(begun.batch.images), now)
+            self._forget_standby()
+        if errand.due is not None:
+            self._admission.note_end(len(outcome.batch.images), now - outcome.started_at, errand.due)
+        if outcome.batch is not errand.batch:
+            computed = set(map(id, outcome.batch.pieces))
+            for piece in errand.batch.pieces:
+                if id(piece) not in computed:
+                    is_lost(piece.job, now)  # tells a late caller so
+        if outcome.batch.pieces:
+            self._settle(outcome.batch, outcome.result, outcome.compute_s)
         if not self._gathering:  # else another instance was free all the while, and those who gather wait for company
             self._wake("free_instance")
+
+    def _take_back(self, standby: Standby) -> None:
+        """Lays a batch that stands by into the tray again, if no instance has begun with it."""
+        if standby.work.cancel():
+            self._free += 1
+            self._forget_standby()
+            self._tray.put_back_bulk(standby.errand.batch.pieces)
+
+    def _forget_standby(self) -> None:
+        self._standby = None
+        self._admission.standing_by = 0
 
     def _settle(self, batch: Batch, result: Rows | Exception, compute_s: float) -> None:
         """Gives every member of a batch its own."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -13,9 +15,9 @@ Images: TypeAlias = NDArray[np.uint8]
 Rows: TypeAlias = tuple[NDArray[np.float32], ...]
 
 # Why a batch left: a lone request, without the tray; those that came in one round of the event loop; a crowd that has
-# gathered, or was complete or filled an inline batch before that; max_queue_delay_ms is over; an instance became free;
-# the last ones.
-LEAVE_REASONS = ("at_once", "same_round", "gathered", "gathered_full", "delay", "free_instance", "closing")
+# gathered, or was complete or filled an inline batch before that; max_queue_delay_ms is over; an instance became free; all
+# work, and it was full, so that more company can't come; the last ones.
+LEAVE_REASONS = ("at_once", "same_round", "gathered", "gathered_full", "delay", "free_instance", "full", "closing")
 
 
 class Answer(NamedTuple):
@@ -67,6 +69,10 @@ class Job:
         self.batch_size = 0
         self.parts: dict[int, Rows] = {}
 
+    def is_wanted(self, now: float) -> bool:
+        """Whether somebody still waits for it, and in time. May be asked on any thread."""
+        return not self.future.done() and (self.deadline is None or now <= self.deadline)
+
     def add(self, start: int, rows: Rows, compute_s: float, batch_size: int) -> None:
         """Takes the rows of one piece, and answers the caller with the last of them."""
         if self.future.done():
@@ -96,9 +102,51 @@ class Batch(NamedTuple):
     images: Images
     reason: str
 
+    def begin(self, now: float) -> Batch:
+        """What of it an instance has to run: all but those who have gone or are late since the batch left."""
+        wanted = [piece for piece in self.pieces if piece.job.is_wanted(now)]
+        for piece in wanted:
+            if not piece.start:
+                piece.job.started_at = now
+        if len(wanted) == len(self.pieces):
+            return self
+        return Batch(wanted, stack(wanted) if wanted else self.images[:0], self.reason)
+
+    def is_to_explain(self) -> bool:
+        """Whether one of its requests is."""
+        return any(piece.job.explain for piece in self.pieces)
+
     def waits_s(self) -> list[float]:
         """How long each request that begins in this batch has waited."""
         return [piece.job.started_at - piece.job.arrived_at for piece in self.pieces if not piece.start]
+
+
+class Outcome(NamedTuple):
+    """What an instance has run of a batch, when it began, and what came of it: rows, or what went wrong."""
+
+    batch: Batch
+    started_at: float
+    result: Rows | Exception
+    compute_s: float
+
+
+@dataclass(slots=True, eq=False)
+class Errand:
+    """A batch on its way to an instance, and when it should be done; None while it stands by."""
+
+    batch: Batch
+    due: float | None = None
+
+
+class Standby(NamedTuple):
+    """An errand that waits for an instance; whether it may be taken back; and what the executor makes of it.
+
+    (The errand itself does not know the latter, whose callback knows the errand: they would keep each other, and the images.)
+    """
+
+    errand: Errand
+    yields: bool
+    work: Future[Outcome]
 
 
 class Recorder(Protocol):

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
-from server.batcher import Batcher, Limits
+from server.batcher import Batcher
 from server.config import Settings
 from server.cores import count_cores, is_on_one_core, use_all_cores
 from server.golden import compare
+from server.limits import Limits
 from server.repository import ModelCard, RepositoryError
 from server.servicer import Served
 from server.session import (

@@ -147,7 +147,7 @@ METRICS = (
         "digitserve_batches_total", "counter", (*MODEL, "reason"),
         "Batches by why they left: at_once (a lone request), same_round (those of one round of the event loop), gathered (a "
         "crowd), gathered_full (a crowd that was complete, or filled an inline batch), delay (max_queue_delay_ms), "
-        "free_instance, closing.",
+        "free_instance, full (and stood by while all instances worked), closing.",
         _of_models(lambda one, record: record.reasons),
     ),
     Metric(

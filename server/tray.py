@@ -46,6 +46,14 @@ class Line:
                 self.jobs.popleft()
         return pieces
 
+    def put_back(self, pieces: list[Piece]) -> None:
+        """What was taken last, in front."""
+        for piece in reversed(pieces):
+            if not self.jobs or self.jobs[0] is not piece.job:
+                self.jobs.appendleft(piece.job)
+            piece.job.taken = piece.start
+            self.images += piece.stop - piece.start
+
     def clear_out(self, now: float) -> None:
         self.jobs = deque(job for job in self.jobs if not is_lost(job, now))
         self.images = sum(job.size - job.taken for job in self.jobs)
@@ -65,6 +73,7 @@ class Tray:
         self._interactive = Line()
         self._bulk = Line()
         self._passed = 0  # batches in a row that bulk has let pass
+        self._passed_before = 0  # the same, until the last batch was gathered
         self._taken, self._overtook = 1.0, 0.0  # images lately taken while bulk waited, and the interactive of them; both fade
         self._cleared_at = float("-inf")
 
@@ -97,10 +106,10 @@ class Tray:
         Args:
             choose_size: how many to take of a line of so many images.
         """
-        bulk_waits = self._bulk.images > 0
-        is_turn = bulk_waits and (not self._interactive.images or self._passed >= TURN - 1)
-        line = self._bulk if is_turn else self._interactive
+        bulk_waits, line = self._bulk.images > 0, self._choose_line()
+        is_turn = line is self._bulk
         pieces = line.take(choose_size(line.images), now)
+        self._passed_before = self._passed
         if bulk_waits:
             self._passed = 0 if is_turn else self._passed + 1
             taken = sum([piece.stop - piece.start for piece in pieces])
@@ -108,6 +117,20 @@ class Tray:
             self._overtook = MEMORY * self._overtook + (0 if is_turn else taken)
         self.waiting = self._interactive.images + self._bulk.images
         return pieces
+
+    def count_next(self) -> int:
+        """Images of the line that the next batch is taken of."""
+        return self._choose_line().images
+
+    def _choose_line(self) -> Line:
+        is_turn = self._bulk.images and (not self._interactive.images or self._passed >= TURN - 1)
+        return self._bulk if is_turn else self._interactive
+
+    def put_back_bulk(self, pieces: list[Piece]) -> None:
+        """The last batch, which was bulk's, has not left after all, and it has not had its turn."""
+        self._bulk.put_back(pieces)
+        self._passed = self._passed_before
+        self.waiting = self._interactive.images + self._bulk.images
 
     def clear_out(self, now: float) -> bool:
         """Takes out all who have gone or are late; False if that was done a moment ago."""
@@ -122,9 +145,8 @@ class Tray:
 
 def is_lost(job: Job, now: float) -> bool:
     """Whether nobody waits for the job any more; a late caller is told so."""
-    if job.future.done():
-        return True
-    if job.deadline is None or now <= job.deadline:
+    if job.is_wanted(now):
         return False
-    job.future.set_exception(DeadlinePassed("the deadline passed while the request waited in the queue"))
+    if not job.future.done():
+        job.future.set_exception(DeadlinePassed("the deadline passed while the request waited in the queue"))
     return True

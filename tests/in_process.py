@@ -16,12 +16,13 @@ import numpy as np
 from digitserve.v1.recognizer_pb2_grpc import RecognizerStub
 
 from server.app import OPEN_INFERENCE, SERVICE, make_server
-from server.batcher import Batcher, Limits, Run
+from server.batcher import Batcher, Run
 from server.catalog import Catalog
 from server.config import Settings
 from server.health import HealthServicer
 from server.intake import Intake
 from server.job import Images, Rows
+from server.limits import Limits
 from server.recorder import Recorder
 from server.repository import ModelCard
 from server.servicer import RecognizerServicer, Served

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from digitserve.v1 import recognizer_pb2 as pb
 
-from server.batcher import Limits
 from server.errors import QueueFull
 from server.job import Images, Rows
+from server.limits import Limits
 from tests.details import Failure, failure_of
 from tests.in_process import GatedModel, InProcess, fill_tray, serving, stamp
 

@@ -111,9 +111,9 @@ def test_only_the_wires_side_knows_the_wire() -> None:
 
 
 def test_the_batcher_knows_only_jobs_crowds_and_errors() -> None:
-    assert graph()["batcher"] == {"admission", "crowd", "errors", "job", "tray"}
+    assert graph()["batcher"] == {"admission", "clock", "crowd", "errors", "job", "limits", "tray"}
     assert (graph()["admission"], graph()["tray"]) == ({"errors", "tray"}, {"errors", "job"})
-    assert graph()["job"] == graph()["crowd"] == set()
+    assert graph()["job"] == graph()["crowd"] == graph()["clock"] == graph()["limits"] == set()
 
 
 def test_no_import_goes_round_in_a_circle() -> None:

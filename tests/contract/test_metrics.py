@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from digitserve.v1 import recognizer_pb2 as pb
 
-from server.batcher import Limits
 from server.job import Images, Rows
+from server.limits import Limits
 from server.metrics import METRICS
 from tests.contract.test_causes import batch, fill, framed
 from tests.in_process import GatedModel, InProcess, read_stamps, serving, stamp

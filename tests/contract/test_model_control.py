@@ -17,11 +17,12 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import InferenceServerException
 
 from server.app import OPEN_INFERENCE, SERVICE, make_server
-from server.batcher import Batcher, Limits
+from server.batcher import Batcher
 from server.catalog import Catalog
 from server.config import Settings
 from server.health import HealthServicer
 from server.intake import Intake
+from server.limits import Limits
 from server.repository import ModelCard
 from server.servicer import RecognizerServicer, Served
 from server.session import ModelError

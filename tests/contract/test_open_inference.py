@@ -18,8 +18,8 @@ from digitserve.v1 import recognizer_pb2 as pb
 from tritonclient.grpc import InferInput, InferResult, service_pb2
 from tritonclient.utils import InferenceServerException
 
-from server.batcher import Limits
 from server.job import Images, Rows
+from server.limits import Limits
 from tests.in_process import NAMES, GatedModel, InProcess, read_stamps, serving
 from tests.open_inference import ask_for, encoded_input, image_input, make_request, open_stub, read_classes, stamps
 from tests.pictures import encode_grey

@@ -14,7 +14,7 @@ from digitserve.v1 import recognizer_pb2
 from tritonclient.grpc import service_pb2 as pb
 
 from server import errors
-from server.batcher import Limits
+from server.limits import Limits
 from tests.contract.test_causes import AttentiveBatcher
 from tests.contract.test_statuses import STATUSES, FailingBatcher
 from tests.details import Failure, failure_of

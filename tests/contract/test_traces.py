@@ -15,8 +15,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from server.batcher import Limits, Run
+from server.batcher import Run
 from server.job import Images, Rows
+from server.limits import Limits
 from server.traces import Traces
 from tests.contract.test_causes import batch, fill, framed
 from tests.contract.test_metrics import end_of

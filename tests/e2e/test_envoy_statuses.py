@@ -15,7 +15,7 @@ from google.protobuf.json_format import MessageToDict
 from google.rpc import error_details_pb2
 from grpc import StatusCode
 
-from server.batcher import Limits
+from server.limits import Limits
 from tests.in_process import GatedModel, serving, stamp
 from tests.proxy_process import GRPC_WEB, Answer, ProxyProcess, ask, frame, post_json, read_details, read_web_answer
 from tests.upstream import Upstream

@@ -5,27 +5,35 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any
 
 import numpy as np
 
-from server.batcher import Batcher, Limits
+from server.batcher import Batcher
 from server.errors import DeadlinePassed, QueueFull
-from server.job import Answer, Images, Rows
+from server.job import Answer, Images, Outcome, Rows
+from server.limits import Limits
 
 
 class Stage(Executor):
-    """Clock, executor and model in one. Time jumps to the next event; a batch takes `cost_s(images)`, give or take a tenth."""
+    """Clock, executor and model in one. Time jumps to the next event; a batch takes `cost_s(images)`, give or take a tenth.
+
+    As a pool of threads does, it begins with the next batch at the very moment that a thread has ended with another one.
+    """
 
     def __init__(self, cost_s: Callable[[int], float], seed: int) -> None:
         self.now = 0.0
         self.cost_s = cost_s
         self.computed = 0  # images
         self.random = random.Random(seed)
+        self.threads = 1
+        self._queue: deque[tuple[Future[Outcome], Callable[[], Outcome]]] = deque()
         self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._number = count()
 
@@ -37,11 +45,27 @@ class Stage(Executor):
         return None
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        images = len(args[0])
-        self.computed += images
-        self.call_at(self.now + self.cost_s(images) * self.random.uniform(0.9, 1.1), lambda: future.set_result(fn(*args)))
+        future: Future[Outcome] = Future()
+        self._queue.append((future, lambda: fn(*args)))
+        self._begin()
         return future
+
+    def _begin(self) -> None:
+        while self.threads and self._queue:
+            future, work = self._queue.popleft()
+            if not future.set_running_or_notify_cancel():
+                continue
+            self.threads -= 1
+            outcome = work()
+            images = len(outcome.batch.images)
+            self.computed += images
+            ends_at = self.now + self.cost_s(images) * self.random.uniform(0.9, 1.1)
+            self.call_at(ends_at, partial(self._end, future, outcome))
+
+    def _end(self, future: Future[Outcome], outcome: Outcome) -> None:
+        self.threads += 1
+        self._begin()
+        future.set_result(outcome)
 
     async def play(self) -> None:
         """Until nothing is left to happen."""
@@ -81,6 +105,7 @@ class Crowd:
 async def rush(stage: Stage, limits: Limits, duration_s: float, *crowds: Crowd) -> float:
     """Lets the crowds come for so long. Returns when the last of them had its answer."""
     batcher = Batcher(answer_nothing, limits, stage, clock=stage)
+    stage.threads = limits.instances
 
     def arrive(crowd: Crowd) -> None:
         ask(batcher, stage, crowd)

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2
 
-from server.batcher import Batcher, Limits
+from server.batcher import Batcher
 from server.catalog import Catalog
 from server.errors import ModelNotFound
 from server.health import HealthServicer
 from server.intake import Intake
 from server.job import Answer, Images, Rows
 from server.labels import index_names, read_own_labels
+from server.limits import Limits
 from server.open_inference import OpenInferenceServicer
 from server.servicer import RecognizerServicer, Served
 from tests.in_process import CARD, read_stamps

@@ -142,13 +142,24 @@ async def test_the_batcher_tells_who_came_together_and_who_waited_for_an_instanc
     await settle()
     assert bench.batcher.running == 1
     waiting = bench.submit(4)
-    bench.clock.advance(0.25)
     bench.executor.finish()
     await settle()
+    bench.clock.advance(0.25)
     bench.executor.finish()
     await asyncio.gather(*first, waiting)
     assert told.batches == [("same_round", 3, [0.0, 0.0]), ("free_instance", 1, [0.25])]
     assert bench.batcher.running == 0
+
+
+@played
+async def test_the_batcher_tells_which_batch_has_stood_by() -> None:
+    bench, told = told_bench(max_batch_size=2)
+    answers = [bench.submit(1), bench.submit(2, 3), bench.submit(4)]
+    while bench.executor.held or not all(one.done() for one in answers):
+        await settle()
+        bench.executor.finish()
+        await settle()
+    assert [(reason, size) for reason, size, _ in told.batches] == [("same_round", 2), ("full", 2)]
 
 
 @played

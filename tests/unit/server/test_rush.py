@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from server.batcher import Limits
+from server.limits import Limits
 from tests.unit.server.rush import Crowd, Stage, rush
 
 IMAGE_S = 0.010

@@ -14,11 +14,12 @@ import pytest
 from digitserve.v1 import recognizer_pb2 as pb
 
 from server import intake
-from server.batcher import Batcher, Limits
+from server.batcher import Batcher
 from server.crowd import Crowd
 from server.errors import RecognizerError
 from server.intake import Intake
 from server.job import Images, Rows
+from server.limits import Limits
 from server.preprocess import is_framed
 from server.repository import ModelCard
 from server.servicer import RecognizerServicer, Served

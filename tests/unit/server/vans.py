@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from server.batcher import Batcher, Limits
+from server.batcher import Batcher
 from server.job import Answer, Images, Rows
+from server.limits import Limits
 
 
 class ManualClock:
@@ -46,7 +47,12 @@ class ManualExecutor(Executor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
         self.held.append((future, lambda: fn(*args, **kwargs)))
+        future.add_done_callback(self._forget)
         return future
+
+    def _forget(self, gone: Future[Any]) -> None:
+        """One that was cancelled before it began is never begun."""
+        self.held = [(future, work) for future, work in self.held if future is not gone]
 
     def finish(self, index: int = 0) -> None:
         """Runs one of those that wait."""
@@ -106,14 +112,18 @@ def values_of(answer: Answer) -> list[int]:
 
 
 def played(scenario: Callable[[], Awaitable[None]]) -> Callable[[], None]:
-    """Makes an async function a test: on a loop of its own, and failed if it does not end."""
+    """Makes an async function a test: on a loop of its own, and failed if it does not end or a callback raises."""
 
     @functools.wraps(scenario)
     def test() -> None:
+        raised: list[dict[str, Any]] = []
+
         async def bounded() -> None:
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context))
             async with asyncio.timeout(10):
                 await scenario()
 
         asyncio.run(bounded())
+        assert not raised
 
     return test
