@@ -2,7 +2,8 @@
 
 The graph's contract: input `image` uint8 [batch, height, width]; outputs `probabilities` float32 [batch, classes] and
 `evidence` float32 [batch, classes, h, w], whose mean over places is what softmax takes; as far as the network doubts that there
-is a class at all, softmax's share goes to all classes alike. Whatever can be multiplied into a weight beforehand is: the
+is a class at all, softmax's share goes to all classes alike. No node of the one output needs the other, so that a server
+which is not asked for evidence can do without (server/graph.py). Whatever can be multiplied into a weight beforehand is: the
 scaling of pixels to 0..1 into the first convolution, batch norm into each convolution, the calibration temperature and the
 linear layer's bias into the evidence.
 """
@@ -17,6 +18,7 @@ from typing import Any, cast
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from train.model import Convolution, Recognizer, look, spread
@@ -43,11 +45,14 @@ class Served(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         images = image.float().unsqueeze(1)
         if self.doubt is None:
-            evidence = self.head(self.features(images))
-            return evidence.mean((2, 3)).softmax(1), evidence
+            maps = self.features(images)
+            return self.answer(maps), self.head(maps)
         maps, means = look(self.features, images)
-        evidence = self.head(maps)
-        return spread(evidence.mean((2, 3)).softmax(1), self.doubt(means).sigmoid()), evidence
+        return spread(self.answer(maps), self.doubt(means).sigmoid()), self.head(maps)
+
+    def answer(self, maps: Tensor) -> Tensor:
+        """The evidence's mean is the evidence of the mean, which is one place instead of all."""
+        return cast(Tensor, self.head(avg_pool2d(maps, maps.shape[-1])).flatten(1).softmax(1))
 
 
 class Answering(nn.Module):

@@ -28,9 +28,9 @@ QUANTIZED = ("Conv", "Add", "AveragePool", "Concat")
 
 
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph with all its convolutions in float16; evidence leaves them as float32, and so does all that follows.
+    """The same graph with all its convolutions in float16; both heads leave them as float32, and so does all that follows.
 
-    Pixels are whole numbers up to 255, which float16 holds exactly. One cast after the head is all that is added, and one
+    Pixels are whole numbers up to 255, which float16 holds exactly. One cast after each head is all that is added, and one
     before the layers that doubt: onnxruntime's own converter adds six, and rounds the probabilities to float16 on the way.
 
     Raises:
@@ -39,13 +39,15 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     half = deepcopy(model)
     graph = half.graph
     first = _only(graph, "image's Cast", lambda node: node.op_type == "Cast" and INPUT in node.input)
-    head = _only(graph, "evidence's Conv", lambda node: node.op_type == "Conv" and OUTPUTS[1] in node.output)
     first.attribute[0].i = TensorProto.FLOAT16
     convolved = {name for node in graph.node if node.op_type == "Conv" for name in node.input}
     for tensor in graph.initializer:
         if tensor.name in convolved:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
-    for node in [head, *[node for node in graph.node if node.op_type == "Concat"][-1:]]:  # the last one joins all means
+    for node in [
+        *find_heads(graph),
+        *[node for node in graph.node if node.op_type == "Concat"][-1:],
+    ]:  # the last one joins all means
         _widen(graph, node)
     return half
 
@@ -63,6 +65,16 @@ def _only(graph: onnx.GraphProto, what: str, fits: Callable[[onnx.NodeProto], bo
     if len(found) != 1:
         raise ValueError(f"the graph has {len(found)} nodes that could be {what}, not one")
     return found[0]
+
+
+def find_heads(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The convolutions that make evidence: of the mean, which is the answer, and of all places.
+
+    Raises:
+        ValueError: the graph is none of ours.
+    """
+    places = _only(graph, "evidence's Conv", lambda node: node.op_type == "Conv" and OUTPUTS[1] in node.output)
+    return [node for node in graph.node if node.op_type == "Conv" and node.input[1] == places.input[1]]
 
 
 def to_best_int8(model: onnx.ModelProto, train: Tensor, validation: Images) -> tuple[onnx.ModelProto, str]:
@@ -90,10 +102,12 @@ def to_int8(model: onnx.ModelProto, images: NDArray[np.uint8], method: str) -> o
     Activations are unsigned and weights signed, which onnxruntime multiplies fastest on x86. Weights use 7 of their 8 bits, as
     AVX2 adds two products in 16 bits and would cut the sum off.
     """
+    model = deepcopy(model)  # it is emptied on the way
+    _part_means(model.graph)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder) / "model.onnx"
         quantize_static(
-            deepcopy(model),  # it is emptied on the way
+            model,
             path,
             _Reader(images),
             quant_format=QuantFormat.QDQ,
@@ -108,13 +122,28 @@ def to_int8(model: onnx.ModelProto, images: NDArray[np.uint8], method: str) -> o
         return strip(onnx.load(path))
 
 
+def _part_means(graph: onnx.GraphProto) -> None:
+    """Let the answer be read from means of its own: those that doubts are made of, too, are rounded for all who read them."""
+    for head in find_heads(graph):
+        means = next(node for node in graph.node if head.input[0] in node.output)
+        if means.op_type == "AveragePool" and sum(means.output[0] in node.input for node in graph.node) > 1:
+            own = deepcopy(means)
+            own.name, own.output[0] = f"{means.name}_answer", f"{means.output[0]}_answer"
+            head.input[0] = own.output[0]
+            graph.node.insert(list(graph.node).index(means) + 1, own)
+
+
 def left_in_float(model: onnx.ModelProto) -> list[str]:
-    """The first and the last convolution, and the depthwise ones: slower in integers, and the ends cost accuracy, too. And what
-    adds to probabilities."""
-    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
-    ends = {convolutions[0].name, convolutions[-1].name}
-    last = [node.name for node in model.graph.node if OUTPUTS[0] in node.output]
-    return [*(node.name for node in convolutions if node.name in ends or _groups(node) > 1), *last]
+    """What is slower in integers: the first convolution, and the depthwise ones. And what costs accuracy: the first one, too,
+    the heads, the means that the answer is read from, and what adds to probabilities."""
+    graph = model.graph
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    heads = find_heads(graph)
+    read = {head.input[0] for head in heads}
+    means = [node for node in graph.node if node.op_type == "AveragePool" and read & set(node.output)]
+    last = [node for node in graph.node if OUTPUTS[0] in node.output]
+    depthwise = [node for node in convolutions if _groups(node) > 1]
+    return list(dict.fromkeys(node.name for node in (convolutions[0], *depthwise, *heads, *means, *last)))
 
 
 def _groups(convolution: onnx.NodeProto) -> int:

@@ -85,7 +85,7 @@ def make_variants(exported: onnx.ModelProto, plain: Score, wanted: Sequence[str]
 
 def _make(name: str, exported: onnx.ModelProto, plain: Score, data: Dataset) -> Variant:
     if name == "fp16":
-        graph, method = to_float16(exported), "float16, mean and softmax in float32"
+        graph, method = to_float16(exported), "float16, softmax in float32"
     else:
         parts = with_validation(data)
         assert parts.validation is not None

@@ -19,6 +19,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from server.graph import keep_only
 from server.job import Images, Rows
 
 CPU = "CPUExecutionProvider"
@@ -156,20 +157,24 @@ class CpuSession:
     """One thread a batch: batches run side by side in as many threads as there are cores.
 
     That beats one batch on all cores, since nobody waits at a barrier. onnxruntime's session may be run from many threads at
-    once. A batch is one run: smaller ones stay in a core's cache, but were slower in a server under load.
+    once. A batch is one run: smaller ones stay in a core's cache, but were slower in a server under load. Evidence, which few
+    ask for, has a session of its own, as onnxruntime would compute it for all.
     """
 
     provider = CPU
 
     def __init__(self, path: Path) -> None:
-        self._session = ort.InferenceSession(str(path), _options(), providers=[CPU])
+        model = path.read_bytes()
+        self._explaining = ort.InferenceSession(model, _options(), providers=[CPU])
+        self._session = ort.InferenceSession(keep_only(model, OUTPUTS[0]), _options(), providers=[CPU])
         self._lone = _LoneBuffers(self._session)
 
     def run(self, images: Images, explain: bool = False) -> Rows:
+        if explain:
+            return tuple(self._explaining.run(list(OUTPUTS), {"image": images}))
         if len(images) == 1:
-            return self._lone.run(images, explain)
-        outputs = list(OUTPUTS) if explain else [OUTPUTS[0]]
-        return tuple(self._session.run(outputs, {"image": images}))
+            return (self._lone.run(images),)
+        return tuple(self._session.run([OUTPUTS[0]], {"image": images}))
 
     def pad(self, size: int) -> int:
         return size
@@ -187,17 +192,15 @@ class _LoneBuffers(threading.local):
         self._session = session
         self._binding = session.io_binding()
         self._image = np.zeros((1, *session.get_inputs()[0].shape[1:]), np.uint8)
-        self._rows = [np.zeros_like(rows) for rows in session.run(list(OUTPUTS), {"image": self._image})]
+        self._probabilities: NDArray[np.float32] = np.zeros_like(session.run([OUTPUTS[0]], {"image": self._image})[0])
         # On the CPU an OrtValue lies over the array's own memory.
         self._binding.bind_ortvalue_input("image", ort.OrtValue.ortvalue_from_numpy(self._image))
-        for name, rows in zip(OUTPUTS, self._rows, strict=True):
-            self._binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(rows))
+        self._binding.bind_ortvalue_output(OUTPUTS[0], ort.OrtValue.ortvalue_from_numpy(self._probabilities))
 
-    def run(self, images: Images, explain: bool) -> Rows:
+    def run(self, images: Images) -> NDArray[np.float32]:
         self._image[...] = images
         self._session.run_with_iobinding(self._binding)
-        probabilities, evidence = self._rows
-        return (probabilities.copy(), evidence.copy()) if explain else (probabilities.copy(),)
+        return self._probabilities.copy()
 
 
 class CudaSession:
