@@ -94,8 +94,8 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Images in the tray."""
-        return self._tray.waiting
+        """Images that no instance has begun with."""
+        return self._tray.waiting + self._admission.standing_by
 
     @property
     def running(self) -> int:
