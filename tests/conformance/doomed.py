@@ -40,12 +40,10 @@ class Found(NamedTuple):
 
     Attributes:
         ends: how they ended, as the callers see it.
-        queued: those that lay in the queue when all had ended.
         computed: those that went through the model after all.
     """
 
     ends: Counter[str]
-    queued: int
     computed: int
 
 
@@ -71,12 +69,11 @@ async def _doom(server: ServerProcess, number: int, timeout_s: float, how: GiveU
             calls = [send(stub, index, timeout_s) for index in range(start, min(start + WAVE, number))]
             await how(server, calls)
             ends.update([(await call.code()).name for call in calls])
-        queued = await count(server, "digitserve_queue_images")
         assert not batch.done(), "the test must keep the model busy until all have been given up"
         await batch
         await wait_for(server, "digitserve_queue_images", 0)
         await wait_for(server, "digitserve_running_batches", 0)
-        return Found(ends, queued, await count(server, "digitserve_batch_images_sum") - len(images))
+        return Found(ends, await count(server, "digitserve_batch_images_sum") - len(images))
 
 
 def send(stub: Any, index: int, timeout_s: float) -> Any:
