@@ -179,10 +179,14 @@ class Batcher:
         if self._closed:
             raise Draining("the server is draining and accepts no more requests")
         now = self._clock.time()
-        if self._standby and self._standby.yields and not bulk:
-            self._take_back(self._standby)
+        taken_back = self._standby and self._standby.yields and not bulk and self._take_back(self._standby)
         if self._free <= 0 or self._tray.waiting + len(images) > self._one_batch:
-            self._admission.admit(len(images), deadline, now, bulk=bulk)
+            try:
+                self._admission.admit(len(images), deadline, now, bulk=bulk)
+            except RecognizerError:
+                if taken_back:  # for nothing
+                    self._schedule(None)
+                raise
         future: asyncio.Future[Answer] = self._loop.create_future()
         self._tray.put(Job(images, now, deadline, future, explain), bulk=bulk)
         crowd = self._crowds[bulk]
@@ -247,9 +251,12 @@ class Batcher:
         if crowd := self._gathering:
             self._gathering = None
             crowd.has_gathered(self._tray.count_requests(bulk=crowd.bulk))
-        while self._tray.waiting and self._has_room() and not self._holds_back():
+        while self._tray.waiting > 0 and self._has_room() and not self._holds_back():
             is_alone = not self._tray.count_waiting(bulk=False)
             pieces = self._tray.gather(self._choose_size, self._clock.time())
+            if self._free <= 0 and sum([piece.stop - piece.start for piece in pieces]) < self._limits.max_batch_size:
+                self._tray.put_back(pieces)  # it looked full until those who had gone were left out
+                break
             if pieces:
                 self._dispatch(Batch(pieces, stack(pieces), reason if self._free > 0 else "full"), yields=is_alone)
         if self._idle and not self._tray.waiting and self._free == self._limits.instances:
@@ -300,7 +307,10 @@ class Batcher:
     def _run_errand(self, batch: Batch) -> Outcome:
         """On an instance's thread. Between leaving and now, somebody may have gone or become late."""
         now = self._clock.time()
-        begun = batch.begin(now)
+        try:
+            begun = batch.begin(now)
+        except Exception as error:  # memory has run out: whatever it is, the instance must land
+            return Outcome(batch, now, error, 0.0)
         if not begun.pieces:
             return Outcome(begun, now, (), 0.0)
         return Outcome(begun, now, *self._timed_run(begun.images, begun.is_to_explain()))
@@ -319,12 +329,13 @@ class Batcher:
     def _land(self, errand: Errand, work: Future[Outcome]) -> None:
         if work.cancelled():
             return
-        outcome, now = work.result(), self._clock.time()
+        now = self._clock.time()
         self._free += 1
         if self._standby:  # an instance has ended, and begun with it
             begun = self._standby.errand
             begun.due = self._admission.note_start(len(begun.batch.images), now)
             self._forget_standby()
+        outcome = work.result()
         if errand.due is not None:
             self._admission.note_end(len(outcome.batch.images), now - outcome.started_at, errand.due)
         if outcome.batch is not errand.batch:
@@ -337,12 +348,14 @@ class Batcher:
         if not self._gathering:  # else another instance was free all the while, and those who gather wait for company
             self._wake("free_instance")
 
-    def _take_back(self, standby: Standby) -> None:
-        """Lays a batch that stands by into the tray again, if no instance has begun with it."""
-        if standby.work.cancel():
-            self._free += 1
-            self._forget_standby()
-            self._tray.put_back_bulk(standby.errand.batch.pieces)
+    def _take_back(self, standby: Standby) -> bool:
+        """Lays a batch that stands by into the tray again, if no instance has begun with it, and says so."""
+        if not standby.work.cancel():
+            return False
+        self._free += 1
+        self._forget_standby()
+        self._tray.put_back(standby.errand.batch.pieces)
+        return True
 
     def _forget_standby(self) -> None:
         self._standby = None

@@ -30,7 +30,7 @@ def keep_only(model: bytes, output: str) -> bytes:
     A model with branches or loops comes back as it was: what these read is not among their inputs.
 
     Args:
-        model: an ONNX file. Its nodes lie in the order of their computation, as ONNX demands.
+        model: an ONNX file.
         output: the name of an output of its graph.
 
     Raises:
@@ -40,12 +40,15 @@ def keep_only(model: bytes, output: str) -> bytes:
     graph, needed = file.graph, {output}
     if any(attribute.HasField("g") for node in graph.node for attribute in node.attribute):
         return model
+    known = 0
+    while known < len(needed):  # once is enough where nodes lie in the order of their computation
+        known = len(needed)
+        for node in reversed(graph.node):
+            if not needed.isdisjoint(node.output):
+                needed.update(node.input)
     for place in reversed(range(len(graph.node))):
-        node = graph.node[place]
-        if needed.isdisjoint(node.output):
+        if needed.isdisjoint(graph.node[place].output):
             del graph.node[place]
-        else:
-            needed.update(node.input)
     for place in reversed(range(len(graph.output))):
         if graph.output[place].name != output:
             del graph.output[place]

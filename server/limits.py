@@ -12,7 +12,8 @@ class Limits:
 
     Attributes:
         max_batch_size: images in one batch, at most.
-        max_queue_size: images that may wait, at most; interactive ones and bulk are counted apart.
+        max_queue_size: images that may wait, at most; interactive ones and bulk are counted apart, and a batch that stands
+            by is not.
         max_queue_wait_ms: an interactive request that would wait longer is refused. Bulk may wait until its deadline.
         max_queue_delay_ms: how long a request may be held back for company, from its own arrival. 0: never.
         instances: batches that run at the same time.

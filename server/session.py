@@ -7,6 +7,7 @@ works and says in the log why it does not. `cpu` never looks for a device.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.metadata
 import threading
@@ -164,9 +165,10 @@ class CpuSession:
     provider = CPU
 
     def __init__(self, path: Path) -> None:
-        model = path.read_bytes()
-        self._explaining = ort.InferenceSession(model, _options(), providers=[CPU])
-        self._session = ort.InferenceSession(keep_only(model, OUTPUTS[0]), _options(), providers=[CPU])
+        self._explaining = ort.InferenceSession(str(path), _options(), providers=[CPU])
+        self._session = self._explaining
+        with contextlib.suppress(Exception):  # a model by somebody else, such as one with weights in a second file
+            self._session = ort.InferenceSession(keep_only(path.read_bytes(), OUTPUTS[0]), _options(), providers=[CPU])
         self._lone = _LoneBuffers(self._session)
 
     def run(self, images: Images, explain: bool = False) -> Rows:

@@ -47,12 +47,14 @@ class Line:
         return pieces
 
     def put_back(self, pieces: list[Piece]) -> None:
-        """What was taken last, in front."""
+        """What was taken last, in front, with whatever is left of it: who had gone by then may have been cleared out."""
         for piece in reversed(pieces):
-            if not self.jobs or self.jobs[0] is not piece.job:
+            if self.jobs and self.jobs[0] is piece.job:
+                self.images += piece.stop - piece.start
+            else:
                 self.jobs.appendleft(piece.job)
+                self.images += piece.job.size - piece.start
             piece.job.taken = piece.start
-            self.images += piece.stop - piece.start
 
     def clear_out(self, now: float) -> None:
         self.jobs = deque(job for job in self.jobs if not is_lost(job, now))
@@ -72,9 +74,10 @@ class Tray:
         self.waiting = 0
         self._interactive = Line()
         self._bulk = Line()
+        self._last = self._interactive  # whose batch was gathered last
         self._passed = 0  # batches in a row that bulk has let pass
-        self._passed_before = 0  # the same, until the last batch was gathered
         self._taken, self._overtook = 1.0, 0.0  # images lately taken while bulk waited, and the interactive of them; both fade
+        self._before = self._passed, self._taken, self._overtook  # until the last batch was gathered
         self._cleared_at = float("-inf")
 
     def count_requests(self, *, bulk: bool) -> int:
@@ -108,8 +111,8 @@ class Tray:
         """
         bulk_waits, line = self._bulk.images > 0, self._choose_line()
         is_turn = line is self._bulk
+        self._before, self._last = (self._passed, self._taken, self._overtook), line
         pieces = line.take(choose_size(line.images), now)
-        self._passed_before = self._passed
         if bulk_waits:
             self._passed = 0 if is_turn else self._passed + 1
             taken = sum([piece.stop - piece.start for piece in pieces])
@@ -126,10 +129,10 @@ class Tray:
         is_turn = self._bulk.images and (not self._interactive.images or self._passed >= TURN - 1)
         return self._bulk if is_turn else self._interactive
 
-    def put_back_bulk(self, pieces: list[Piece]) -> None:
-        """The last batch, which was bulk's, has not left after all, and it has not had its turn."""
-        self._bulk.put_back(pieces)
-        self._passed = self._passed_before
+    def put_back(self, pieces: list[Piece]) -> None:
+        """The last batch has not left after all, and its line has not had its turn."""
+        self._last.put_back(pieces)
+        self._passed, self._taken, self._overtook = self._before
         self.waiting = self._interactive.images + self._bulk.images
 
     def clear_out(self, now: float) -> bool:

@@ -7,12 +7,13 @@ import gc
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
 from server.batcher import Batcher
-from server.errors import DeadlinePassed, InferenceFailed
+from server.errors import DeadlinePassed, InferenceFailed, WaitTooLong
 from server.job import Answer, Images, Rows
 from server.limits import Limits
 from tests.unit.server.vans import Bench, make_images, played, settle, values_of
@@ -234,6 +235,25 @@ async def test_a_batch_that_fails_while_another_one_stands_by_fails_alone() -> N
 
 
 @played
+async def test_a_batch_that_cannot_even_begin_fails_and_the_batcher_lives() -> None:
+    """Law 4: an instance that never landed would be lost for good."""
+    bench = await busy()
+    gone, stays = bench.submit(1), bench.submit(2)
+    await settle()
+    gone.cancel()
+    bench.executor.finish()
+    with patch("server.job.stack", side_effect=MemoryError):
+        bench.executor.finish()
+    with pytest.raises(InferenceFailed):
+        await stays
+    assert bench.batcher.running == 0
+    after = bench.submit(3)
+    await settle()
+    bench.executor.finish()
+    assert values_of(await after) == [3]
+
+
+@played
 async def test_closing_waits_for_what_stands_by() -> None:
     """Law 8."""
     bench = await busy()
@@ -311,3 +331,57 @@ async def test_images_that_are_answered_are_let_go_at_once() -> None:
         assert kept() is None
     finally:
         gc.enable()
+
+
+@played
+async def test_what_was_cleared_out_while_a_part_of_it_stood_by_is_taken_back_whole() -> None:
+    """Law 1: counted wrongly, the tray would never be empty again, or look so while somebody waits."""
+    bench = Bench(max_batch_size=2, max_queue_size=8)
+    gone = bench.submit(1, 2, 3, 4, 5, 6, bulk=True)
+    await settle()
+    gone.cancel()
+    large = bench.submit(11, 12, 13, 14, 15, 16, 17, bulk=True)  # there is no room for it until those who have gone are out
+    hurried = bench.submit(7)
+    await settle()
+    assert bench.batcher.waiting == 6 - 2 + 7 + 1
+    while bench.executor.held:
+        bench.executor.finish()
+        await settle()
+    assert values_of(await large) == [11, 12, 13, 14, 15, 16, 17]
+    assert values_of(await hurried) == [7]
+    assert bench.batcher.waiting == 0
+
+
+@played
+async def test_what_was_taken_back_for_a_request_that_is_refused_stands_by_again() -> None:
+    bench = Bench(max_batch_size=2, times_ms={1: 10.0, 2: 20.0})
+    bench.submit(0)
+    await settle()
+    bulk = bench.submit(*FULL, bulk=True)
+    await settle()
+    with pytest.raises(WaitTooLong):
+        bench.submit(7, deadline=0.001)
+    await settle()
+    assert len(bench.executor.held) == 2
+    for _ in range(2):
+        bench.executor.finish()
+    assert values_of(await bulk) == [1, 2]
+
+
+@played
+async def test_what_only_looks_full_waits_in_the_tray() -> None:
+    """Law 6: those who have gone count until they are looked for, and company may still come."""
+    bench = Bench(max_batch_size=4)
+    bench.submit(0)
+    await settle()
+    gone, stays = [bench.submit(value) for value in (1, 2, 3)], bench.submit(4)
+    for one in gone:
+        one.cancel()
+    await settle()
+    assert len(bench.executor.held) == 1
+    company = bench.submit(5)
+    bench.executor.finish()
+    await settle()
+    bench.executor.finish()
+    assert [values_of(await one) for one in (stays, company)] == [[4], [5]]
+    assert bench.model.batches == [[0], [4, 5]]

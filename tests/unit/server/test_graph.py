@@ -9,7 +9,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from server.graph import keep_only
 from server.session import CpuSession
@@ -54,6 +54,30 @@ def test_all_else_is_as_it_was() -> None:
     assert left == model
     session = ort.InferenceSession(left.SerializeToString(), providers=["CPUExecutionProvider"])
     np.testing.assert_array_equal(session.run(None, {"x": np.array([1, -3], np.float32)})[0], [0, 4])
+
+
+def test_nodes_may_lie_in_any_order() -> None:
+    """ONNX forbids it, onnxruntime does not."""
+    model = both_sides()
+    nodes = [*model.graph.node][::-1]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    left = onnx.load_from_string(keep_only(model.SerializeToString(), "left"))
+    assert [node.op_type for node in left.graph.node] == ["Add", "Neg"]
+
+
+def test_a_model_that_cannot_do_without_is_served_whole(tmp_path: Path) -> None:
+    """One whose weights lie in a second file, which is only found beside the first."""
+    model = onnx.load(write_graph(tmp_path))
+    for tensor in (one for one in model.graph.initializer if one.data_type == TensorProto.FLOAT):
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))  # as bytes, which may lie apart
+    path = tmp_path / "apart.onnx"
+    onnx.save_model(model, path, save_as_external_data=True, location="apart.weights", size_threshold=0)
+    runner = CpuSession(path)
+    assert [output.name for output in runner._session.get_outputs()] == ["probabilities", "evidence"]
+    images = np.full((2, 8, 8), 3, np.uint8)
+    np.testing.assert_array_equal(runner.run(images)[0], runner.run(images, True)[0])
+    np.testing.assert_array_equal(runner.run(images[:1])[0], runner.run(images, True)[0][:1])
 
 
 def test_a_model_with_branches_is_left_alone() -> None:
