@@ -7,9 +7,9 @@ works and says in the log why it does not. `cpu` never looks for a device.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import importlib.metadata
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 from server.graph import keep_only
 from server.job import Images, Rows
+
+logger = logging.getLogger("digitserve.session")
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -167,8 +169,10 @@ class CpuSession:
     def __init__(self, path: Path) -> None:
         self._explaining = ort.InferenceSession(str(path), _options(), providers=[CPU])
         self._session = self._explaining
-        with contextlib.suppress(Exception):  # a model by somebody else, such as one with weights in a second file
+        try:
             self._session = ort.InferenceSession(keep_only(path.read_bytes(), OUTPUTS[0]), _options(), providers=[CPU])
+        except Exception as error:  # a model by somebody else, such as one with weights in a second file
+            logger.warning("%s is served with evidence for all, which is slower: %s", path, _first_line(error))
         self._lone = _LoneBuffers(self._session)
 
     def run(self, images: Images, explain: bool = False) -> Rows:

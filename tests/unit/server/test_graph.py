@@ -66,7 +66,7 @@ def test_nodes_may_lie_in_any_order() -> None:
     assert [node.op_type for node in left.graph.node] == ["Add", "Neg"]
 
 
-def test_a_model_that_cannot_do_without_is_served_whole(tmp_path: Path) -> None:
+def test_a_model_that_cannot_do_without_is_served_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """One whose weights lie in a second file, which is only found beside the first."""
     model = onnx.load(write_graph(tmp_path))
     for tensor in (one for one in model.graph.initializer if one.data_type == TensorProto.FLOAT):
@@ -75,6 +75,9 @@ def test_a_model_that_cannot_do_without_is_served_whole(tmp_path: Path) -> None:
     onnx.save_model(model, path, save_as_external_data=True, location="apart.weights", size_threshold=0)
     runner = CpuSession(path)
     assert [output.name for output in runner._session.get_outputs()] == ["probabilities", "evidence"]
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        f"{path} is served with evidence for all, which is slower"
+    ]
     images = np.full((2, 8, 8), 3, np.uint8)
     np.testing.assert_array_equal(runner.run(images)[0], runner.run(images, True)[0])
     np.testing.assert_array_equal(runner.run(images[:1])[0], runner.run(images, True)[0][:1])
