@@ -228,6 +228,27 @@ def test_a_model_that_answers_otherwise_is_not_the_one_that_was_measured(
     assert str(caught.value).startswith(f"{file} is not the model that was measured: {difference}")
 
 
+@pytest.mark.parametrize("explain", [False, True])
+def test_golden_images_are_tried_with_and_without_evidence(
+    explain: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_sums(tmp_path, golden=pack(GOLDEN[:1], {"a": SUMS[0]}))
+    session = Session()
+
+    def lie(images: Images, explained: bool) -> Rows:
+        probabilities, *evidence = SumModel.run(images, explained)
+        return (probabilities / (2 if explained is explain else 1), *evidence)
+
+    monkeypatch.setattr(session, "run", lambda images, explain=False: lie(images, explain))
+    monkeypatch.setattr(loader, "open_session", lambda *given, **named: session)
+
+    async def test(served: Served) -> None:
+        raise AssertionError("it must not come so far")
+
+    with pytest.raises(ModelError, match="is not the model that was measured"):
+        load(tmp_path, Settings(), test)
+
+
 def test_whoever_lets_a_model_go_lets_its_threads_and_its_session_go_without_a_garbage_collection(tmp_path: Path) -> None:
     write_sums(tmp_path)
 
@@ -280,7 +301,7 @@ def test_a_slow_load_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyP
         loading = asyncio.create_task(
             Loader(Settings(execution_provider="cpu")).load(read_card(tmp_path / "digits" / "1"), ignore)
         )
-        for _ in ("open", "black", "golden", "warm"):
+        for _ in ("open", "black", "golden", "golden explained", "warm"):
             assert await asyncio.to_thread(began.acquire, timeout=30)
             assert not loading.done()
             go_on.release()
