@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -167,10 +168,11 @@ class CpuSession:
     provider = CPU
 
     def __init__(self, path: Path) -> None:
-        self._explaining = ort.InferenceSession(str(path), _options(), providers=[CPU])
+        options = _cpu_options()
+        self._explaining = ort.InferenceSession(str(path), options, providers=[CPU])
         self._session = self._explaining
         try:
-            self._session = ort.InferenceSession(keep_only(path.read_bytes(), OUTPUTS[0]), _options(), providers=[CPU])
+            self._session = ort.InferenceSession(keep_only(path.read_bytes(), OUTPUTS[0]), options, providers=[CPU])
         except Exception as error:  # a model by somebody else, such as one with weights in a second file
             logger.warning("%s is served with evidence for all, which is slower: %s", path, _first_line(error))
         self._lone = _LoneBuffers(self._session)
@@ -298,6 +300,20 @@ def _options(runtime: Any = ort) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # an idle server costs no CPU
     options.log_severity_level = 4  # what goes wrong is an exception, which we log ourselves, in our form
     return options
+
+
+def _cpu_options() -> Any:
+    _share_memory()
+    options = _options()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    return options
+
+
+@cache
+def _share_memory() -> None:
+    """All sessions on the CPU take from one arena: else each keeps for ever what its largest batch took."""
+    arena = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(arena, None)
 
 
 def _time_ms(run: Callable[[Images], Rows], images: Images) -> float:

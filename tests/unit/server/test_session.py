@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from server import session
 from server.job import Images, Rows
 from server.session import CPU, CUDA, CpuSession, CudaSession, ModelError, ProviderError
+from tests.server_process import ROOT
 from tests.unit.server.graphs import SumModel, write_graph
 
 
@@ -315,3 +317,20 @@ def test_a_silent_fall_back_is_refused() -> None:
 def test_a_node_that_would_run_on_the_cpu_is_refused_with_its_cause() -> None:
     with pytest.raises(ProviderError, match="Resize has no CUDA kernel"):
         open_cuda(Runtime(error=RuntimeError("Resize has no CUDA kernel")))
+
+
+def test_sessions_on_the_cpu_share_what_their_batches_take() -> None:
+    images = np.zeros((256, 28, 28), np.uint8)
+    sessions = [CpuSession(ROOT / "models/digits/1/model.onnx") for _ in range(7)]
+
+    def measure() -> int:
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
+        return pages * resource.getpagesize()
+
+    first, *others = sessions
+    first.run(images, explain=True)
+    before = measure()
+    for one in others:
+        one.run(images)
+        one.run(images, explain=True)
+    assert measure() - before < 40e6, "each session alone would take some 30 MB for either"
