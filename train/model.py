@@ -22,32 +22,34 @@ __all__ = ["DEFAULT_NETWORK", "NETWORKS", "Cost", "Doubt", "Layer", "Network", "
 
 
 class Convolution(nn.Sequential):
-    """Convolution and batch norm. Same-size padding; the bias is batch norm's own."""
+    """Convolution and batch norm. Same-size padding unless `padded` is False; the bias is batch norm's own."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
-        conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, padded: bool = True) -> None:
+        padding = kernel // 2 if padded else 0
+        conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=padding, groups=groups, bias=False)
         super().__init__(conv, nn.BatchNorm2d(outputs))
 
 
 class Dense(nn.Module):
-    """Convolution over space and channels at once."""
+    """Convolution over space and channels at once; max pooling after it where the layer wants that."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
+    def __init__(self, inputs: int, layer: Layer) -> None:
         super().__init__()
-        self.conv = Convolution(inputs, outputs, kernel, stride)
+        self.conv = Convolution(inputs, layer.channels, layer.kernel, layer.stride, padded=layer.padded)
+        self.pool = nn.MaxPool2d(layer.pool, ceil_mode=True) if layer.pool > 1 else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.relu_(self.conv(x))
+        return cast(Tensor, self.pool(torch.relu_(self.conv(x))))
 
 
 class Separable(nn.Module):
     """Depthwise convolution (space), then a pointwise one (channels); a shortcut wherever the shape stays the same."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
+    def __init__(self, inputs: int, layer: Layer) -> None:
         super().__init__()
-        self.depthwise = Convolution(inputs, inputs, kernel, stride, groups=inputs)
-        self.pointwise = Convolution(inputs, outputs, 1)
-        self.shortcut = inputs == outputs and stride == 1
+        self.depthwise = Convolution(inputs, inputs, layer.kernel, layer.stride, groups=inputs)
+        self.pointwise = Convolution(inputs, layer.channels, 1)
+        self.shortcut = inputs == layer.channels and layer.stride == 1
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.pointwise(torch.relu_(self.depthwise(x)))
@@ -57,12 +59,13 @@ class Separable(nn.Module):
 class Residual(nn.Module):
     """Two convolutions around which the input goes as it is, or through a pointwise convolution where the shape changes."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
+    def __init__(self, inputs: int, layer: Layer) -> None:
         super().__init__()
-        self.first = Convolution(inputs, outputs, kernel, stride)
-        self.second = Convolution(outputs, outputs, kernel)
-        same = inputs == outputs and stride == 1
-        self.shortcut = nn.Identity() if same else Convolution(inputs, outputs, 1, stride)
+        outputs = layer.channels
+        self.first = Convolution(inputs, outputs, layer.kernel, layer.stride)
+        self.second = Convolution(outputs, outputs, layer.kernel)
+        same = inputs == outputs and layer.stride == 1
+        self.shortcut = nn.Identity() if same else Convolution(inputs, outputs, 1, layer.stride)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu_(self.second(torch.relu_(self.first(x))) + self.shortcut(x))
@@ -71,9 +74,9 @@ class Residual(nn.Module):
 class Pooled(nn.Sequential):
     """Convolution with a bias, ReLU, max pooling. An odd side is rounded up, as strides do it."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
-        conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
-        super().__init__(conv, nn.ReLU(), nn.MaxPool2d(stride, ceil_mode=True))
+    def __init__(self, inputs: int, layer: Layer) -> None:
+        conv = nn.Conv2d(inputs, layer.channels, layer.kernel, padding=layer.kernel // 2)
+        super().__init__(conv, nn.ReLU(), nn.MaxPool2d(layer.stride, ceil_mode=True))
 
 
 BLOCKS: dict[str, type[Dense | Separable | Residual | Pooled]] = {
@@ -180,7 +183,7 @@ class Recognizer(nn.Module):
         blocks: list[nn.Module] = []
         inputs = 1
         for layer in network.layers:
-            blocks.append(BLOCKS[layer.kind](inputs, layer.channels, layer.kernel, layer.stride))
+            blocks.append(BLOCKS[layer.kind](inputs, layer))
             inputs = layer.channels
         self.features = nn.Sequential(*blocks)
         self.pool = Hidden(self.network, inputs) if network.hidden else Average()

@@ -21,6 +21,14 @@ class Layer(NamedTuple):
     channels: int
     kernel: int = 3
     stride: int = 1
+    padded: bool = True  # conv alone: False loses what a kernel's edge would lie over
+    pool: int = 1  # conv alone: max pooling by so much after it
+
+    def shrink(self, side: int) -> tuple[int, int]:
+        """How many places a side its (first) convolution computes of maps of `side`, and how many it hands on."""
+        inside = side if self.padded else side - self.kernel + 1
+        after = -(-inside // self.stride)
+        return inside if self.kind == "pooled" else after, -(-after // self.pool)
 
 
 class Network(NamedTuple):
@@ -36,7 +44,7 @@ class Network(NamedTuple):
         """The side of the last map, which is also the evidence's."""
         side = self.side
         for layer in self.layers:
-            side = -(-side // layer.stride)
+            _, side = layer.shrink(side)
         return side
 
     def at(self, side: int | None) -> Network:
@@ -126,6 +134,19 @@ DENSE = Network(
         Layer("conv", 96),
     ),
 )
+# For the record: as many multiply-adds as `dense`, otherwise spent (docs/decisions/0001-network.md). Two layers look at every
+# pixel, maps are halved once, and no edge is padded: what is left at the end are the 4x4 places that see all of the digit.
+FINE = Network(
+    "fine",
+    (
+        Layer("conv", 16, padded=False),
+        Layer("conv", 16, padded=False, pool=2),
+        Layer("conv", 48, padded=False),
+        Layer("conv", 64, padded=False),
+        Layer("conv", 96, padded=False),
+        Layer("conv", 96, padded=False),
+    ),
+)
 # Teachers: six to seven times the cost of `dense`. One leaves 28x28 at once and is deep at 14x14 and 7x7; the other, after
 # Simonyan and Zisserman 2014, stays there for three layers. They are unlike each other so that their mistakes are, too.
 DEEP = Network(
@@ -147,7 +168,7 @@ VGG = Network(
         *(Layer("conv", 128),) * 2,
     ),
 )
-NETWORKS: dict[str, Network] = {network.name: network for network in (GAP, MIXED, WIDE, SMALL, RESNET, PLAIN, DENSE, DEEP, VGG)}
+NETWORKS: dict[str, Network] = {network.name: network for network in (GAP, MIXED, WIDE, SMALL, RESNET, PLAIN, DENSE, FINE, DEEP, VGG)}
 DEFAULT_NETWORK = GAP.name
 
 
@@ -170,10 +191,9 @@ def cost(network: Network, classes: int = 10, side: int | None = None) -> Cost:
     multiply_adds = parameters = 0
     inputs, before = 1, network.at(side).side
     for layer in network.layers:
-        after = -(-before // layer.stride)
-        places = (before if layer.kind == "pooled" else after) ** 2
+        computed, after = layer.shrink(before)
         for outputs, weights in _convolutions(layer, inputs):
-            multiply_adds += weights * places
+            multiply_adds += weights * computed**2
             parameters += weights + outputs
         inputs, before = layer.channels, after
     head = _head(network, inputs, before**2, classes)
@@ -184,7 +204,7 @@ def doubt_widths(network: Network) -> tuple[int, ...]:
     """Units of each layer that doubts, the first being the means of all maps: see train/model.py, `look` and Doubt."""
     means, side = 0, network.side
     for layer in network.layers:
-        side = -(-side // layer.stride)
+        _, side = layer.shrink(side)
         means += layer.channels * (4 if side >= QUARTERED else 1)
     return means, DOUBTERS, DOUBTERS, 1
 

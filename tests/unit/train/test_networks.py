@@ -7,9 +7,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from train.errors import TrainingError
 from train.model import Doubt, Recognizer
-from train.networks import DEFAULT_NETWORK, GAP, NETWORKS, PLAIN, RESNET, WIDE, Layer, Network, cost, doubt_cost
+from train.networks import DEFAULT_NETWORK, DENSE, FINE, GAP, NETWORKS, PLAIN, RESNET, WIDE, Layer, Network, cost, doubt_cost
 
-ODD = Network("odd", (Layer("conv", 8, 5, 2), Layer("separable", 16), Layer("residual", 24, 3, 2)), side=30)
+ODD = Network("odd", (Layer("conv", 8, 5, 2, pool=2), Layer("separable", 16), Layer("residual", 24, 3, 2)), side=30)
 ALL = [*NETWORKS.values(), ODD]
 
 
@@ -48,7 +48,7 @@ def test_doubt_costs_what_its_layers_have(network: Network, side: int) -> None:
 
 def test_a_network_has_a_side_of_its_own() -> None:
     assert cost(ODD) == cost(ODD, 10, 30) != cost(ODD, 10, 28)
-    assert (ODD.places, ODD.at(None).places, ODD.at(41).places) == (8, 8, 11)
+    assert (ODD.places, ODD.at(None).places, ODD.at(41).places) == (4, 4, 6)
 
 
 def test_the_default_fits_blocks_of_eight_channels() -> None:
@@ -56,7 +56,7 @@ def test_the_default_fits_blocks_of_eight_channels() -> None:
     assert cost(NETWORKS[DEFAULT_NETWORK]).multiply_adds < 3_000_000
 
 
-@pytest.mark.parametrize("network", [GAP, WIDE, RESNET], ids=lambda network: network.name)
+@pytest.mark.parametrize("network", [GAP, WIDE, RESNET, DENSE, FINE], ids=lambda network: network.name)
 def test_what_may_set_the_record_is_small_enough(network: Network) -> None:
     assert cost(network).multiply_adds <= 8_000_000
     assert 4 * cost(network).parameters <= 1_000_000

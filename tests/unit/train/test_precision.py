@@ -13,7 +13,7 @@ from train.settings import Settings
 from train.teachers import Teachers
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-DENSE = {"resnet", "plain", "dense", "deep", "vgg"}
+DENSE = {"resnet", "plain", "dense", "fine", "deep", "vgg"}
 
 
 @pytest.fixture(params=[True, False], ids=["amx", "no-amx"])
