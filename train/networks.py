@@ -168,7 +168,8 @@ VGG = Network(
         *(Layer("conv", 128),) * 2,
     ),
 )
-NETWORKS: dict[str, Network] = {network.name: network for network in (GAP, MIXED, WIDE, SMALL, RESNET, PLAIN, DENSE, FINE, DEEP, VGG)}
+ALL = (GAP, MIXED, WIDE, SMALL, RESNET, PLAIN, DENSE, FINE, DEEP, VGG)
+NETWORKS: dict[str, Network] = {network.name: network for network in ALL}
 DEFAULT_NETWORK = GAP.name
 
 
