@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from collections.abc import Sequence
 from datetime import date
 from itertools import pairwise
@@ -15,6 +17,8 @@ from export.publish import check_target, publish
 from export.timing import measure
 from export.variants import FILES, Made, describe_variants, make_variants, table
 from export.verify import Graph, verify
+from server.labels import STABLE, move_labels
+from server.repository import CARD, RepositoryError
 from train.checkpoint import load_checkpoint
 from train.command import conclude
 from train.data import Dataset, checksums
@@ -78,8 +82,34 @@ def run(options: argparse.Namespace) -> None:
     graphs = [Graph(content) for content in made.contents().values()]
     card["golden"] = choose_golden(graphs, data.test, card["class_names"], card["threshold"])
     files = {FILES[name]: content for name, content in made.contents().items()}
+    before = find_stable(options.models, options.name)
     target = publish(options.models, options.name, options.version, files=files, card=card, force=options.force)
     print(f"published {target}")
+    warn_if_worse(before, find_stable(options.models, options.name))
+
+
+def find_stable(models: Path, name: str) -> dict[str, Any]:
+    """The card of the version that servers take for `name`; an empty one where there is none, or none of ours."""
+    try:
+        version = move_labels(models, name, ())[STABLE]
+        card = json.loads((models / name / version / CARD).read_bytes())
+        return {key: card[key] for key in ("name", "version", "metrics")}
+    except (KeyError, OSError, RepositoryError, TypeError, ValueError):
+        return {}
+
+
+def warn_if_worse(before: dict[str, Any], after: dict[str, Any]) -> None:
+    """What is labelled stable is what servers take, at once if they run."""
+    if not before or before["version"] == after["version"]:
+        return
+    old, new = before["metrics"], after["metrics"]
+    if old["dataset"] == new["dataset"] and old["accuracy"] > new["accuracy"]:
+        print(
+            f"warning: servers take it from now on, and it reads {new['accuracy']:.2%} of the test images where version "
+            f"{before['version']} reads {old['accuracy']:.2%}; back: "
+            f"python -m server.labels {before['name']} {STABLE}={before['version']}",
+            file=sys.stderr,
+        )
 
 
 def compare(made: Made, data: Dataset) -> dict[str, Any]:

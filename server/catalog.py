@@ -70,7 +70,7 @@ class Catalog:
         for version, error in errors.items():
             if error:
                 self._refuse(version, error)
-        self._default = DEFAULT_MODEL if DEFAULT_MODEL in well else min(well)
+        self._default = well.pop() if len(well) == 1 else DEFAULT_MODEL
         self._show()
 
     def watch(self, poll_s: float) -> None:

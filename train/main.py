@@ -57,7 +57,7 @@ FLAGS: tuple[tuple[str, type, str], ...] = (
     ("strange_dataset", str, "a dataset whose characters are strangers, too"),
     ("teachers_weight", float, "of the teachers' answer in the loss; the labels have the rest"),
     ("teachers_heard", str, f"at which images: {' or '.join(HEARD)}"),
-    ("limit", int, "use only the first so many training images, and all extra ones"),
+    ("limit", int, "use only the first so many training images, and all extra ones; a few epochs of some 1,000 teach nothing"),
 )
 REPEATED = (
     ("--extra", "DATASET", "add its images to the training ones"),

@@ -79,6 +79,13 @@ def checked_target(target: str) -> str:
     raise ValueError(f"target is {target!r}: give host and port, such as {_example_like(target)!r}{limits}")
 
 
+def describe_silence(target: str, *, with_tls: bool) -> str:
+    """What to say where nothing answers. A server without TLS does not answer those who begin with it."""
+    if with_tls:
+        return f"no server that speaks TLS at {target}: try without --tls, or look whether it serves with a certificate"
+    return f"no server at {target}: start one with `make run`, or name it with --server"
+
+
 def _is_port(word: str) -> bool:
     return word.isascii() and word.isdecimal() and 1 <= int(word) <= MAX_PORT
 

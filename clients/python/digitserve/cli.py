@@ -16,7 +16,7 @@ from dataclasses import asdict
 from digitserve import __version__
 from digitserve.aio import AsyncClient
 from digitserve.arguments import MAX_UINT32, checked_timeout_s
-from digitserve.channel import DEFAULT_TARGET, DEFAULT_TIMEOUT_S, checked_target
+from digitserve.channel import DEFAULT_TARGET, DEFAULT_TIMEOUT_S, checked_target, describe_silence
 from digitserve.errors import DeadlineExceeded, DigitserveError, Unavailable
 from digitserve.files import find_images
 from digitserve.reading import read_files
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         return _complain(str(error))
     except NoServer:
-        return _complain(f"no server at {settings.server}: start one with `make run`, or name it with --server")
+        return _complain(describe_silence(settings.server, with_tls=settings.tls is not None))
     except DigitserveError as error:
         return _complain(f"{error.code}: {error}")
     except KeyboardInterrupt:

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 from digitserve.bench.command import add_arguments, run
 from digitserve.bench.settings import Settings
+
+from benchmarks.echo import EchoServicer
+from tests.unit.bench.conftest import serve_on
 
 
 def bench(*options: str) -> int:
@@ -110,6 +116,26 @@ def test_an_unreachable_server_is_one_line_and_status_1(
     assert capsys.readouterr().err.splitlines()[1:] == [
         "digitserve bench: no server at 127.0.0.1:1: start one with `make run`, or name it with --server"
     ]
+
+
+class Faltering(EchoServicer):
+    """Refuses so many calls of each ten."""
+
+    def __init__(self, refused: int) -> None:
+        super().__init__()
+        self.refused, self.calls = refused, 0
+
+    async def Recognize(self, request: Any, context: Any) -> Any:  # noqa: N802 - as the contract names it
+        self.calls += 1
+        if self.calls % 10 < self.refused:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
+        return await super().Recognize(request, context)
+
+
+@pytest.mark.parametrize(("refused", "status"), [(4, 0), (5, 1), (9, 1)])
+def test_a_run_of_which_most_failed_did_not_succeed(loop: asyncio.AbstractEventLoop, refused: int, status: int) -> None:
+    with serve_on(loop, Faltering(refused)) as address:
+        assert bench("--server", address, "--count", "50", "--warmup", "0", "--concurrency", "1") == status
 
 
 def test_ctrl_c_is_one_line_and_status_130(

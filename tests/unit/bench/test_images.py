@@ -31,6 +31,7 @@ def test_mnist_is_found_in_every_usual_place_gzipped_or_not(tmp_path: Path, belo
     assert np.array_equal(images.pixels, PIXELS)
     assert images.labels is not None
     assert images.labels.tolist() == [7, 2, 1]
+    assert images.class_names == tuple("0123456789")
 
 
 def test_an_npz_file_brings_its_labels_if_it_has_them(tmp_path: Path) -> None:

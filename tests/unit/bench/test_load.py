@@ -53,6 +53,11 @@ def test_a_closed_loop_keeps_exactly_its_concurrency_in_flight() -> None:
     assert recording.last_s - recording.first_s == pytest.approx(2.0)
 
 
+def test_a_closed_loop_takes_its_time_with_a_server_that_has_gone() -> None:
+    server = OneAtATime(0.001, code="UNAVAILABLE")
+    assert run_virtually(closed(server, 2, 1.0, None)).errors.total() == pytest.approx(2 / load.PAUSE_S, rel=0.1)
+
+
 def test_a_closed_loop_stops_asking_when_its_time_is_up_and_waits_for_its_answers() -> None:
     recording = run_virtually(closed(OneAtATime(0.3), 1, 1.0, None))
     assert len(recording.latency_s) == 4

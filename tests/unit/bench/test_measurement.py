@@ -6,13 +6,14 @@ import asyncio
 import multiprocessing
 import selectors
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import grpc.aio
 import numpy as np
 import pytest
-from digitserve.bench.connection import open_channel, wait_connected
+from digitserve.bench.connection import CHANNEL_OPTIONS, open_channel, wait_connected
 from digitserve.bench.images import LabelledImages
 from digitserve.bench.measurement import measure
 from digitserve.bench.settings import BenchError, Settings
@@ -117,6 +118,25 @@ def test_failed_calls_are_counted_by_their_status(moody_address: str) -> None:
     assert figures.errors == {"RESOURCE_EXHAUSTED": 30}
     assert figures.error_examples == {"RESOURCE_EXHAUSTED": "not today"}
     assert figures.calls == 0
+
+
+def test_a_server_without_tls_is_not_taken_for_none(loop: asyncio.AbstractEventLoop, echo_address: str) -> None:
+    async def connect() -> None:
+        credentials = grpc.ssl_channel_credentials()
+        async with grpc.aio.secure_channel(echo_address, credentials, options=CHANNEL_OPTIONS) as channel:
+            with pytest.raises(BenchError, match=f"^no server that speaks TLS at {echo_address}"):
+                await wait_connected(channel, echo_address, 10, with_tls=True)
+
+    asyncio.run_coroutine_threadsafe(connect(), loop).result(10)
+
+
+def test_a_model_of_another_alphabet_is_not_asked_for_the_right_answers() -> None:
+    settings, digits = Settings(mode="batch", batch_size=4), tuple(DIGITS)
+    of_digits = replace(IMAGES, class_names=digits)
+    assert prepare_workload(settings, of_digits, ["A", *digits]).classes == [[8, 8, 8, 2]], "by name, wherever it stands"
+    unknown = prepare_workload(settings, of_digits, ["A", "B", "C", "D", "E", "F", "G", "H", "I", "J"])
+    assert (unknown.texts, unknown.classes) == (None, None)
+    assert prepare_workload(settings, IMAGES, digits).texts == ["7", "7", "7", "1"]
 
 
 @pytest.mark.parametrize("timeout_s", [10.0, 0.5])

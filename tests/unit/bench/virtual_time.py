@@ -42,8 +42,9 @@ class OneAtATime:
 
     size = 10
 
-    def __init__(self, service_s: float, *, pause_at_s: float = float("inf"), pause_s: float = 0.0) -> None:
+    def __init__(self, service_s: float, *, pause_at_s: float = float("inf"), pause_s: float = 0.0, code: str = "OK") -> None:
         self.service_s = service_s
+        self.code = code
         self.pause_at_s = pause_at_s
         self.pause_s = pause_s
         self.seen: list[int] = []
@@ -61,7 +62,7 @@ class OneAtATime:
                 await asyncio.sleep(self.pause_s)
             await asyncio.sleep(self.service_s)
         self.in_flight -= 1
-        return Answer("OK", 1, None, 0.1, 0.2, 1)
+        return Answer(self.code, 1, None, 0.1, 0.2, 1)
 
     async def close(self) -> None:
         return None

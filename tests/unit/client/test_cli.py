@@ -212,6 +212,16 @@ def test_no_server_is_one_clear_line(
     assert (done.code, done.lines, done.err) == (1, [], line)
 
 
+@pytest.mark.parametrize("words", [["recognize", "7.png"], ["health"]], ids=lambda words: words[0])
+def test_a_server_without_tls_is_not_taken_for_none(
+    run: Run, folder: Path, server: FakeServer, words: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    done = run(*words, "--server", server.target, "--tls")
+    assert (done.code, done.lines) == (1, [])
+    assert done.err.splitlines()[-1].startswith(f"digitserve: no server that speaks TLS at {server.target}: try without --tls")
+
+
 def test_a_server_that_drains_is_there(run: Run, folder: Path, server: FakeServer) -> None:
     server.recognizer.script.extend([Refusal(grpc.StatusCode.UNAVAILABLE, "draining")] * 4)
     done = run("recognize", folder / "7.png")

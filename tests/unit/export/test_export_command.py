@@ -105,6 +105,37 @@ def test_one_can_ask_for_float32_alone(checkpoint: Path, data_folder: Path, tmp_
     assert card["export"]["command"].endswith("--version 1 --variants fp32")
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "labels", "warned"),
+    [(1.0, None, True), (0.0, None, False), (1.0, {"stable": "1"}, False)],
+    ids=["worse", "better", "not what servers take"],
+)
+def test_who_publishes_something_worse_is_told(
+    accuracy: float,
+    labels: dict[str, str] | None,
+    warned: bool,
+    checkpoint: Path,
+    data_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert export(checkpoint, data_folder, tmp_path, "--variants", "fp32") == 0
+    assert "warning" not in capsys.readouterr().err
+    path = tmp_path / "digits" / "1" / "model.json"
+    card = json.loads(path.read_text())
+    measured = card["metrics"]["accuracy"]
+    card["metrics"]["accuracy"] = accuracy
+    path.write_text(json.dumps(card))
+    if labels:
+        (tmp_path / "digits" / "labels.json").write_text(json.dumps(labels))
+    assert export(checkpoint, data_folder, tmp_path, "--variants", "fp32", "--version", "2") == 0
+    expected = [
+        f"warning: servers take it from now on, and it reads {measured:.2%} of the test images where version 1 reads 100.00%; "
+        "back: python -m server.labels digits stable=1"
+    ]
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")] == expected * warned
+
+
 def test_an_unknown_variant_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         command.main(["--checkpoint", "best.pt", "--variants", "fp32,int4"])

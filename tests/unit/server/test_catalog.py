@@ -32,18 +32,28 @@ async def test_at_the_start_everything_is_served_by_all_its_names(bench: Bench) 
 
 
 @played
-async def test_without_digits_the_first_model_is_the_default_and_stays_it(bench: Bench) -> None:
+async def test_the_only_model_is_the_default_and_stays_it(bench: Bench) -> None:
     bench.write(name="letters")
-    bench.write(name="chars")
     await bench.open()
-    assert bench.served[""] == "chars 1"
+    assert bench.served[""] == "letters 1"
     bench.write(name="ascii")
     bench.write()
     await bench.look(4)
-    assert bench.served[""] == "chars 1", "whoever names no model must not get another alphabet"
-    shutil.rmtree(bench.root / "chars")
+    assert bench.served[""] == "letters 1", "whoever names no model must not get another alphabet"
+    shutil.rmtree(bench.root / "letters")
     await bench.look(2)
     assert "" not in bench.served
+
+
+@played
+async def test_of_several_models_none_but_digits_is_the_default(bench: Bench) -> None:
+    bench.write(name="letters")
+    bench.write(name="chars")
+    await bench.open()
+    assert "" not in bench.served, "whoever names no model must not get an alphabet by chance"
+    bench.write()
+    await bench.look(4)
+    assert bench.served[""] == "digits 1"
 
 
 @played

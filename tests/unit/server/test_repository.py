@@ -372,6 +372,7 @@ def test_no_folder_and_no_model(tmp_path: Path) -> None:
 
 
 def test_a_very_long_name_is_cut_in_the_answer() -> None:
+    assert refuse_unknown("", ["a", "b"]).message == "no model is named, and no 'digits' is served; there are: a, b"
     error = refuse_unknown("x" * 1000, ["digits"])
     assert (error.code, error.field) == ("NOT_FOUND", "model")
     assert len(error.message) < 150

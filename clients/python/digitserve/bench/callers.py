@@ -36,7 +36,7 @@ async def open_caller(settings: Settings, workload: Workload) -> Caller:
         return ClientCaller(settings, workload)
     channel = open_channel(settings.server, settings.tls_authorities)
     try:
-        await wait_connected(channel, settings.server, settings.timeout_s)
+        await wait_connected(channel, settings.server, settings.timeout_s, with_tls=bool(settings.tls_authorities))
     except BaseException:
         await channel.close()
         raise

@@ -9,7 +9,7 @@ from typing import Any
 import grpc.aio
 
 from digitserve.bench.settings import BenchError, Settings
-from digitserve.channel import MAX_MESSAGE_BYTES
+from digitserve.channel import MAX_MESSAGE_BYTES, describe_silence
 from digitserve.security import TLS, Signed, checked_token
 from digitserve.v1 import recognizer_pb2 as pb
 
@@ -50,14 +50,14 @@ def signed(call: Any) -> Any:
     return Signed(call, token) if token else call
 
 
-async def wait_connected(channel: grpc.aio.Channel, server: str, timeout_s: float) -> None:
+async def wait_connected(channel: grpc.aio.Channel, server: str, timeout_s: float, *, with_tls: bool = False) -> None:
     """Raises BenchError at once if the connection is refused, and after a few seconds if nobody answers at `server`."""
     try:
         is_connected = await asyncio.wait_for(_connect(channel), min(timeout_s, CONNECT_TIMEOUT_S))
     except TimeoutError:
         is_connected = False
     if not is_connected:
-        raise BenchError(f"no server at {server}: start one with `make run`, or name it with --server")
+        raise BenchError(describe_silence(server, with_tls=with_tls))
 
 
 async def _connect(channel: grpc.aio.Channel) -> bool:
@@ -75,7 +75,7 @@ async def ask_class_names(settings: Settings) -> list[str]:
     Raises BenchError if there is no server.
     """
     async with open_channel(settings.server, settings.tls_authorities) as channel:
-        await wait_connected(channel, settings.server, settings.timeout_s)
+        await wait_connected(channel, settings.server, settings.timeout_s, with_tls=bool(settings.tls_authorities))
         method = signed(channel.unary_unary(SERVICE + "ListModels"))
         try:
             data = await method(pb.ListModelsRequest().SerializeToString(), timeout=settings.timeout_s)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import struct
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +24,14 @@ MNIST_LABELS = "t10k-labels-idx1-ubyte"
 
 @dataclass(frozen=True, slots=True)
 class LabelledImages:
-    """`pixels` is (N, height, width) uint8; `labels` is (N,) class indices, or None where nobody knows the answer."""
+    """`pixels` is (N, height, width) uint8; `labels` is (N,) class indices, or None where nobody knows the answer.
+
+    `class_names` is what the indices mean; where it is empty, they are those of whatever model is asked.
+    """
 
     pixels: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64] | None
+    class_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -71,7 +75,7 @@ def _draw_stroke(random: np.random.Generator) -> npt.NDArray[np.uint8]:
 def _read_mnist(folder: Path) -> LabelledImages:
     pixels = read_idx(_find(folder, MNIST_IMAGES))
     labels = read_idx(_find(folder, MNIST_LABELS))
-    return _checked(pixels, labels.astype(np.int64), folder)
+    return replace(_checked(pixels, labels.astype(np.int64), folder), class_names=tuple(map(str, range(10))))
 
 
 def _find(folder: Path, name: str) -> Path:

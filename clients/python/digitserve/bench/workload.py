@@ -21,12 +21,16 @@ class Workload:
 
 
 def prepare_workload(settings: Settings, images: LabelledImages, class_names: Sequence[str]) -> Workload:
-    """Builds every request of the run. Raises BenchError if a label is not one of the model's classes."""
+    """Builds every request of the run. A model of another alphabet than the labels' is not asked for the right answers.
+
+    Raises BenchError if a label is none of the classes.
+    """
     messages = build_messages(settings, images) if settings.mode != "client" else []
-    if images.labels is None:
+    meant = images.class_names or class_names
+    if images.labels is None or not set(meant) <= set(class_names):
         return Workload(messages, images, None, None)
-    if images.labels.min() < 0 or images.labels.max() >= len(class_names):
-        raise BenchError(f"labels go up to {images.labels.max()}, but the model knows {len(class_names)} classes")
-    texts = [class_names[label] for label in images.labels]
+    if images.labels.min() < 0 or images.labels.max() >= len(meant):
+        raise BenchError(f"labels go up to {images.labels.max()}, but the model knows {len(meant)} classes")
+    texts = [meant[label] for label in images.labels]
     rows = batch_rows(settings, len(images)) if settings.mode == "batch" else []
-    return Workload(messages, images, texts, [images.labels[row].tolist() for row in rows])
+    return Workload(messages, images, texts, [[class_names.index(texts[index]) for index in row] for row in rows])

@@ -88,7 +88,7 @@ export type RecognizeRequest = Message<"digitserve.v1.RecognizeRequest"> & {
   image?: Image | undefined;
 
   /**
-   * "name", "name:version" or "name@label"; empty is "digits".
+   * "name", "name:version" or "name@label"; empty is "digits", or the only model of a server that began with one.
    *
    * @generated from field: string model = 2;
    */
