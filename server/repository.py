@@ -258,6 +258,8 @@ def _check_sum(path: Path, expected: str) -> None:
 
 def refuse_unknown(asked: str, known: list[str], field: str = "model") -> ModelNotFound:
     """The error for a name that nobody serves; `field` of the request held it."""
+    listed = ", ".join(known)
+    if not asked:
+        return ModelNotFound(f"no model is named, and no {DEFAULT_MODEL!r} is served; there are: {listed}", field=field)
     shown = asked if len(asked) <= 80 else asked[:77] + "..."
-    what = f"no model {shown!r} is served" if asked else f"no model is named, and no {DEFAULT_MODEL!r} is served"
-    return ModelNotFound(f"{what}; there are: {', '.join(known)}", field=field)
+    return ModelNotFound(f"no model {shown!r} is served; there are: {listed}", field=field)

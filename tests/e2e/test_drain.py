@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -113,40 +115,30 @@ def make_batch(digits: Digits, number: int) -> pb.RecognizeBatchRequest:
 def test_a_stream_that_never_pauses_does_not_hold_up_the_drain(
     start_server: StartServer, mnist_test: Digits, reference: Reference
 ) -> None:
-    server = start_server("--drain-delay-s", "0.2", "--drain-grace-s", str(2 * HANG_S))
+    server, left = start_server("--drain-delay-s", "0.2", "--drain-grace-s", str(2 * HANG_S)), threading.Event()
+    texts: list[str] = []
 
-    async def run() -> list[str]:
-        async with grpc.aio.insecure_channel(server.address) as channel:
-            call = RecognizerStub(channel).RecognizeStream(timeout=HANG_S)  # type: ignore[no-untyped-call]
-            writing = asyncio.create_task(write_for_ever(call, mnist_test))
-            texts: list[str] = []
+    def write() -> Iterator[pb.RecognizeStreamRequest]:
+        for number in itertools.count():
+            yield pb.RecognizeStreamRequest(request=make_request(mnist_test, number % len(mnist_test.images)), id=number)
+            if left.wait(0.01):
+                return
 
-            async def read_to_the_end() -> None:
-                async for answer in call:
-                    assert answer.id == len(texts)
-                    texts.append(str(answer.response.text))
-                    if len(texts) == 20:
-                        server.terminate()
+    def read() -> None:
+        for answer in server.stub().RecognizeStream(write(), timeout=HANG_S):
+            assert answer.id == len(texts)
+            texts.append(answer.response.text)
+            if len(texts) == 20:
+                server.terminate()
 
-            with pytest.raises(grpc.aio.AioRpcError, match="reads no more of this stream") as ended:
-                await read_to_the_end()
-            assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
-            await writing
-            return texts
-
-    texts = asyncio.run(run())
+    with pytest.raises(grpc.RpcError, match="reads no more of this stream") as ended:
+        read()
+    left.set()
+    assert isinstance(ended.value, grpc.Call)
+    assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
     assert texts == reference.labels[: len(texts)]
     assert len(texts) > 20, "during drain_delay a stream goes on"
     assert server.wait(PATIENCE_S) == 0
-
-
-async def write_for_ever(call: Any, digits: Digits) -> None:
-    for number in itertools.count():
-        try:
-            await call.write(pb.RecognizeStreamRequest(request=make_request(digits, number % len(digits.images)), id=number))
-        except (grpc.RpcError, asyncio.InvalidStateError):
-            return  # the call has ended
-        await asyncio.sleep(0.01)
 
 
 def test_an_idle_stream_does_not_hold_up_the_drain(start_server: StartServer, mnist_test: Digits) -> None:
