@@ -82,7 +82,7 @@ def checked_target(target: str) -> str:
 def describe_silence(target: str, *, with_tls: bool) -> str:
     """What to say where nothing answers. A server without TLS does not answer those who begin with it."""
     if with_tls:
-        return f"no server that speaks TLS at {target}: try without --tls, or look whether it serves with a certificate"
+        return f"no server that speaks TLS at {target}: try without TLS, or look whether it serves with a certificate"
     return f"no server at {target}: start one with `make run`, or name it with --server"
 
 

@@ -54,11 +54,11 @@ async def run_closed(
             answer = await caller.call(index)
             done_s = clock()
             recording.add(sent_s, sent_s, done_s, answer)
-            if done_s >= stop_s:
-                return
             if answer.code == GONE:
                 await asyncio.sleep(PAUSE_S)
                 done_s = clock()
+            if done_s >= stop_s:
+                return
             sent_s = done_s
 
     async with asyncio.TaskGroup() as lanes:
