@@ -42,6 +42,7 @@ class Catalog:
         self._seen: dict[Version, Stamp] = {}  # by the last look
         self._taken: dict[Version, Stamp] = {}  # what was loaded or refused
         self._unloaded: set[str] = set()
+        self._misnamed: set[Path] = set()  # told of already
         self._labels = Labels()
         self._blind = self._watching = False
         self._one_at_a_time = asyncio.Lock()
@@ -60,6 +61,7 @@ class Catalog:
         found = await asyncio.to_thread(survey, self._root)
         for name, content in found.labels.items():
             parse_labels(content, name)
+        self._tell_misnamed(found.misnamed)
         self._labels.read(found.labels)
         self._seen = found.versions
         errors = {version: await self._take(version, files) for version, files in found.versions.items()}
@@ -101,6 +103,7 @@ class Catalog:
             self._blind = True
             return
         self._blind = False
+        self._tell_misnamed(found.misnamed)
         before, self._seen = self._seen, found.versions
         gone = [version for version in self._taken if version not in before and version not in found.versions]
         for name, version in gone:
@@ -157,6 +160,12 @@ class Catalog:
     def list_absent(self) -> dict[Version, str]:
         """Every version that lies there and is not served, with the reason; and those whose new files are refused."""
         return {version: "unloaded" for version in self._seen if version[0] in self._unloaded} | self.refused
+
+    def _tell_misnamed(self, misnamed: set[Path]) -> None:
+        """Names each of them once."""
+        for at in sorted(misnamed - self._misnamed):
+            logger.warning("%s is passed over: names are of a-z, 0-9, - and _, a letter first; versions are whole numbers", at)
+        self._misnamed = misnamed
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

@@ -38,10 +38,14 @@ class RepositoryError(Exception):
 
 
 class Survey(NamedTuple):
-    """What lies in a repository: its versions, in order of name and number, and each labels.json that is there."""
+    """What lies in a repository: its versions, in order of name and number, and each labels.json that is there.
+
+    `misnamed` are folders with a model in them that nobody can ask for, as they are called.
+    """
 
     versions: dict[Version, Stamp]
     labels: dict[str, bytes]
+    misnamed: set[Path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +96,9 @@ def survey(root: Path) -> Survey:
     """
     if not root.is_dir():
         raise RepositoryError(f"the model repository {root} is not a folder")
-    found = Survey({}, {})
+    found = Survey({}, {}, set())
     try:
-        for model in _list_folders(root, NAME):
+        for model in _list_folders(root, NAME, f"*/{CARD}", found.misnamed):
             with suppress(FileNotFoundError):  # what goes while we look is gone
                 _survey_model(model, found)
     except OSError as error:
@@ -105,7 +109,7 @@ def survey(root: Path) -> Survey:
 
 
 def _survey_model(model: Path, found: Survey) -> None:
-    for folder in sorted(_list_folders(model, VERSION), key=lambda folder: int(folder.name)):
+    for folder in sorted(_list_folders(model, VERSION, CARD, found.misnamed), key=lambda folder: int(folder.name)):
         with suppress(FileNotFoundError):
             found.versions[model.name, folder.name] = stamp(folder)
     labels = model / LABELS
@@ -113,9 +117,15 @@ def _survey_model(model: Path, found: Survey) -> None:
         found.labels[model.name] = labels.read_bytes()
 
 
-def _list_folders(parent: Path, name: re.Pattern[str]) -> Iterator[Path]:
+def _list_folders(parent: Path, name: re.Pattern[str], card: str, misnamed: set[Path]) -> Iterator[Path]:
+    """Those that are named so. Others go into `misnamed` if there is a card in them; hidden ones are what is being written."""
     with os.scandir(parent) as entries:
-        yield from sorted(Path(entry.path) for entry in entries if name.fullmatch(entry.name) and entry.is_dir())
+        folders = sorted(Path(entry.path) for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    for folder in folders:
+        if name.fullmatch(folder.name):
+            yield folder
+        elif any(folder.glob(card)):
+            misnamed.add(folder)
 
 
 def stamp(folder: Path) -> Stamp:

@@ -112,6 +112,30 @@ async def test_a_version_that_is_replaced_by_two_renames_never_leaves(bench: Ben
     assert bench.catalog.models["digits:1"].card.description == "new"
 
 
+def test_a_misnamed_version_is_named_in_the_log_once_and_again_when_it_comes_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told() -> list[str]:
+        return [message for message in caplog.messages if "passed over" in message]
+
+    @played
+    async def scenario(bench: Bench) -> None:
+        folder = bench.write()
+        there, away = folder.with_name("v2"), folder.with_name(".v2")
+        there.mkdir()
+        (there / "model.json").write_text("{}")
+        await bench.open()
+        await bench.look(2)
+        assert [message.partition(": ")[0] for message in told()] == [f"{there} is passed over"]
+        for old, new in ((there, away), (away, there)):
+            old.rename(new)
+            await bench.look()
+        assert len(told()) == 2
+        assert bench.versions == ["digits 1"]
+
+    scenario(tmp_path)
+
+
 @played
 async def test_files_that_change_while_they_are_loaded_are_neither_served_nor_refused(bench: Bench) -> None:
     bench.write()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tracemalloc
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -101,6 +102,16 @@ def test_labels_are_seen_as_they_lie_there(tmp_path: Path) -> None:
     write_model(tmp_path, name="chars")
     (tmp_path / "digits" / "labels.json").write_bytes(b"{")
     assert survey(tmp_path).labels == {"digits": b"{"}
+
+
+def test_a_model_that_nobody_could_ask_for_is_noticed_unless_it_is_hidden(tmp_path: Path) -> None:
+    good = write_model(tmp_path)
+    for place in ("Digits/1", "digits/v2", "digits/.2-copying", ".hidden/1", "lost+found/empty"):
+        shutil.copytree(good, tmp_path / place)
+    (tmp_path / "lost+found/empty/model.json").unlink()
+    found = survey(tmp_path)
+    assert list(found.versions) == [("digits", "1")]
+    assert found.misnamed == {tmp_path / "Digits", tmp_path / "digits/v2"}
 
 
 @pytest.mark.parametrize("gone", ["digits/2/model.onnx", "digits/2", "digits"])
