@@ -51,6 +51,8 @@ logger = logging.getLogger("digitserve.app")
 SERVICE = recognizer_pb2.DESCRIPTOR.services_by_name["Recognizer"].full_name
 OPEN_INFERENCE = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 
+MAX_METADATA_BYTES = 16_384
+
 
 @dataclass
 class App:
@@ -201,8 +203,11 @@ class Reflection(reflection.aio.ReflectionServicer):  # type: ignore[misc]  # gr
 
 
 def channel_options(settings: Settings) -> list[tuple[str, int]]:
-    """gRPC's settings, each with its reason. (Metadata it bounds by itself: 16 KiB a call.)"""
+    """gRPC's settings, each with its reason."""
     return [
+        # Both its limits: between the lower one, 8 KiB by default, and the higher, calls would be refused by chance.
+        ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
         ("grpc.max_allowed_incoming_connections", settings.max_connections),

@@ -15,9 +15,9 @@ from typing import TypeAlias
 
 from server.errors import ModelNotFound, ModelRefused
 from server.health import HealthServicer
-from server.labels import Labels, index_names, parse_labels
+from server.labels import STABLE, Labels, index_names, parse_labels
 from server.loader import REFUSALS
-from server.repository import DEFAULT_MODEL, ModelCard, RepositoryError, Stamp, Version, read_card, stamp, survey
+from server.repository import DEFAULT_MODEL, LABELS, ModelCard, RepositoryError, Stamp, Version, read_card, stamp, survey
 from server.servicer import Served
 
 logger = logging.getLogger("digitserve.catalog")
@@ -72,8 +72,10 @@ class Catalog:
         for version, error in errors.items():
             if error:
                 self._refuse(version, error)
-        self._default = well.pop() if len(well) == 1 else DEFAULT_MODEL
+        self._default = min(well) if len(well) == 1 else DEFAULT_MODEL
         self._show()
+        if unnamed := sorted(well - set(self.models)):
+            raise RepositoryError(f"{unnamed[0]}@{STABLE} is set by {LABELS} to a version that is not served")
 
     def watch(self, poll_s: float) -> None:
         """From now on health tells of the models; and unless `poll_s` is 0, the repository is looked at so often."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import re
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
+from urllib.parse import urlsplit
 
 ENVIRONMENT_PREFIX = "DIGITSERVE_"
 # Those of our other programs: the launcher, the clients, training and the tests.
@@ -133,8 +135,10 @@ class Settings:
             )
         if self.workers != "auto" and not (self.workers.isdecimal() and 1 <= int(self.workers) <= MAX_WORKERS):
             raise SettingError(f"workers must be auto or a number from 1 to {MAX_WORKERS}, not {self.workers!r}")
-        if self.traces and not self.traces.startswith(("http://", "https://")):
-            raise SettingError(f"traces must be an address such as http://127.0.0.1:4317, not {self.traces!r}")
+        if not self.host or not self.metrics_host:
+            raise SettingError("host and metrics_host must not be empty: 0.0.0.0 is every address of this machine")
+        if self.traces and not _is_endpoint(self.traces):
+            raise SettingError(f"traces must be an address such as http://127.0.0.1:4317, not {_mask(self.traces)!r}")
         if self.workers != "1" and sys.platform != "linux":
             raise SettingError("workers must be 1 here: only Linux shares the calls to one port out among processes")
 
@@ -145,6 +149,19 @@ def _check(field: dataclasses.Field[Any], value: Any) -> None:
         raise SettingError(f"{field.name} must be one of {', '.join(choices)}, not {value!r}")
     if low is not None and not (low <= value <= high and math.isfinite(value)):
         raise SettingError(f"{field.name} must be between {low} and {high}, not {value}")
+
+
+def _is_endpoint(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no port, or half an IPv6 address
+        return False
+
+
+def _mask(address: str) -> str:
+    """The address without what it holds of a user's name and password."""
+    return re.sub(r"//[^/]*@", "//***@", address)
 
 
 class Command(NamedTuple):
@@ -191,8 +208,8 @@ def list_unknown(environment: Mapping[str, str]) -> list[str]:
 
 
 def describe(settings: Settings) -> str:
-    """All settings in one line."""
-    return " ".join(f"{field.name}={getattr(settings, field.name)}" for field in dataclasses.fields(settings))
+    """All settings in one line, for people: without a password that an address may hold."""
+    return " ".join(f"{field.name}={_mask(str(getattr(settings, field.name)))}" for field in dataclasses.fields(settings))
 
 
 def write_flags(settings: Settings) -> list[str]:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from server.config import ENVIRONMENT_PREFIX, Settings
-from server.repository import CARD, LABELS, NAME, VERSION, ModelCard, RepositoryError
+from server.repository import CARD, LABEL, LABELS, NAME, VERSION, ModelCard, RepositoryError
 
 logger = logging.getLogger("digitserve.labels")
 
@@ -26,7 +26,7 @@ def parse_labels(content: bytes, name: str) -> dict[str, str]:
     """What the labels.json of a model says: the version of each label. Raises RepositoryError."""
     try:
         found = json.loads(content)
-        if all(VERSION.fullmatch(version) for version in found.values()):
+        if all(LABEL.fullmatch(label) and VERSION.fullmatch(version) for label, version in found.items()):
             return dict(found)
     except (AttributeError, RecursionError, TypeError, ValueError):
         pass
@@ -39,7 +39,7 @@ class Labels:
     def __init__(self) -> None:
         self._files: Mapping[str, bytes] = {}
         self._wanted: dict[str, dict[str, str]] = {}  # what the files say, where they can be read
-        self._placed: dict[str, dict[str, str]] = {}
+        self._placed: dict[str, dict[str, str | None]] = {}
         self._waiting: set[tuple[str, str, str]] = set()
 
     def read(self, files: Mapping[str, bytes]) -> bool:
@@ -56,20 +56,26 @@ class Labels:
         self._wanted, self._files = wanted, files
         return True
 
-    def place(self, cards: Sequence[ModelCard]) -> Mapping[str, Mapping[str, str]]:
-        """Where the labels are while these cards are served: the version of each label of each model."""
+    def place(self, cards: Sequence[ModelCard]) -> Mapping[str, Mapping[str, str | None]]:
+        """Where the labels are while these cards are served: the version of each label of each model.
+
+        None where neither the version that it is to have is served nor the one that it had.
+        """
         own, before, waiting = read_own_labels(cards), self._placed, set()
         self._placed = {}
         for name, labels in own.items():
             wanted, served = self._wanted.get(name, labels), {card.version for card in cards if card.name == name}
             found = {label: at if at in served else before.get(name, {}).get(label) for label, at in wanted.items()}
-            self._placed[name] = {label: at for label, at in found.items() if at in served}
+            self._placed[name] = {label: at if at in served else None for label, at in found.items()}
             waiting |= {(name, label, at) for label, at in wanted.items() if at not in served}
             for label, at in self._placed[name].items():
-                if name in before and before[name].get(label) != at:
+                if at and name in before and before[name].get(label) != at:
                     logger.info("%s@%s is version %s now", name, label, at)
-        for each in sorted(waiting - self._waiting):
-            logger.error("%s@%s stays where it was: version %s is not served", *each)
+        for name, label, at in sorted(waiting - self._waiting):
+            if self._placed[name][label]:
+                logger.error("%s@%s stays where it was: version %s is not served", name, label, at)
+            else:
+                logger.error("%s@%s names nothing: version %s is not served", name, label, at)
         self._waiting = waiting
         return self._placed
 
@@ -82,22 +88,28 @@ def read_own_labels(cards: Iterable[ModelCard]) -> dict[str, dict[str, str]]:
     return labels
 
 
-def index_names(cards: Iterable[ModelCard], labels: Mapping[str, Mapping[str, str]], default: str) -> dict[str, ModelCard]:
+def index_names(
+    cards: Iterable[ModelCard], labels: Mapping[str, Mapping[str, str | None]], default: str
+) -> dict[str, ModelCard]:
     """Every way to ask for a model.
 
-    That is name:version, name@label, and name, which means the version that is labelled stable, else the newest; "" means
-    the model `default`.
+    That is name:version, name@label, and name, which means the version that is labelled stable, or the newest if none is
+    meant to be; "" means the model `default`.
 
     Args:
         cards: in order of version.
-        labels: of each model, the version of each label.
+        labels: of each model, the version of each label. One that has none names nothing; if that is stable, neither does
+            the plain name: who holds a version back must not find it promoted because another is missing.
     """
     names: dict[str, ModelCard] = {}
     for card in cards:
         names[card.name] = names[f"{card.name}:{card.version}"] = card
     for name, versions in labels.items():
-        names |= {f"{name}@{label}": names[f"{name}:{version}"] for label, version in versions.items()}
-        names[name] = names.get(f"{name}@{STABLE}", names[name])
+        names |= {f"{name}@{label}": names[f"{name}:{version}"] for label, version in versions.items() if version}
+        if STABLE in versions:
+            names.pop(name)
+            if stable := names.get(f"{name}@{STABLE}"):
+                names[name] = stable
     return names | ({"": names[default]} if default in names else {})
 
 
@@ -135,7 +147,7 @@ def move_labels(models: Path, name: str, moves: Sequence[str]) -> dict[str, str]
     labels = _read_labels(folder, versions)
     for move in moves:
         label, _, version = move.partition("=")
-        if not label or "=" not in move:
+        if not LABEL.fullmatch(label) or "=" not in move:
             raise RepositoryError(f"{move!r} moves no label: write LABEL=VERSION, such as stable=1")
         if version and version not in versions:
             raise RepositoryError(f"there is no version {version!r} of {name} in {models}; there are: {', '.join(versions)}")

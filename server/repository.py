@@ -24,6 +24,7 @@ DEFAULT_MODEL = "digits"
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.onnx")  # a bare name: no model.json leads out of its own folder
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MODEL, CARD, LABELS = "model.onnx", "model.json", "labels.json"
 PLAIN = "fp32"  # the variant that every version has, and that is taken where model.json says nothing else
 
@@ -160,6 +161,7 @@ def read_card(folder: Path) -> ModelCard:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(described, ensure_ascii=False).encode()  # half a surrogate pair is no text: no answer could hold it
     except FileNotFoundError:
         raise RepositoryError(f"{path} is missing") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -185,6 +187,8 @@ def _to_card(described: dict[str, Any], path: Path) -> ModelCard:
     labels = described.get("labels", [])
     if not isinstance(labels, list):
         raise _expect("labels", "a list of names", labels)
+    if odd := [label for label in labels if not LABEL.fullmatch(str(label))]:
+        raise _expect("labels", "names of letters, digits, . _ and -", odd[0])
     return ModelCard(
         name=str(described["name"]),
         version=str(described["version"]),

@@ -68,6 +68,12 @@ def test_calls_on_one_connection_wait_for_each_other_and_none_is_refused(narrow:
     watches[1].cancel()
 
 
+def test_metadata_under_the_cap_is_never_refused_by_chance(server: ServerProcess) -> None:
+    stub = server.stub()
+    for _ in range(30):
+        assert stub.ListModels(pb.ListModelsRequest(), metadata=(("x-note", "a" * 15_000),), timeout=60).models
+
+
 def test_metadata_has_a_cap(server: ServerProcess) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         server.stub().ListModels(pb.ListModelsRequest(), metadata=(("x-note", "a" * 20_000),), timeout=60)

@@ -111,3 +111,21 @@ async def test_a_load_that_was_about_to_begin_does_not_bring_an_unloaded_model_b
     await bench.look(3)
     await unloading
     assert bench.versions == ["letters 1"]
+
+
+@played
+async def test_while_a_model_is_loaded_again_its_plain_name_is_its_stable_version_or_nothing(bench: Bench) -> None:
+    for version in ("1", "2", "3"):
+        bench.write(version)
+    write_labels(bench, stable="2")
+    await bench.open()
+    seen, show = list[str](), bench.catalog._show
+
+    def note() -> None:
+        show()
+        seen.append(bench.served.get("digits", "nothing"))
+
+    bench.catalog._show = note  # type: ignore[method-assign]
+    await bench.catalog.unload("digits")
+    await bench.catalog.load("digits")
+    assert seen == ["nothing", "nothing", "digits 2", "digits 2"]

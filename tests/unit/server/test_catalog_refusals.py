@@ -19,7 +19,7 @@ from server.health import HealthServicer
 from server.loader import Loader
 from server.repository import RepositoryError
 from server.session import ModelError
-from tests.unit.server.catalog_bench import Bench, played, reasons
+from tests.unit.server.catalog_bench import Bench, played, reasons, write_labels
 from tests.unit.server.test_loader import Session, write_sums
 
 
@@ -113,6 +113,15 @@ async def test_labels_that_cant_be_read_stop_the_start(bench: Bench) -> None:
     bench.write()
     (bench.root / "digits" / "labels.json").write_text("{")
     with pytest.raises(RepositoryError, match=r"digits/labels\.json must be an object"):
+        await bench.open()
+
+
+@played
+async def test_a_stable_version_that_is_refused_stops_the_start_as_another_would_come_to_the_front(bench: Bench) -> None:
+    bench.write("1", sha256="0")
+    bench.write("2")
+    write_labels(bench, stable="1", canary="2")
+    with pytest.raises(RepositoryError, match=r"^digits@stable is set by labels\.json to a version that is not served$"):
         await bench.open()
 
 

@@ -57,6 +57,17 @@ def test_words_for_yes_and_no(text: str, value: bool) -> None:
             "tls_client_authorities needs tls_certificate and tls_key: without TLS, callers show no certificate",
         ),
         (["--traces", "collector:4317"], "traces must be an address such as http://127.0.0.1:4317, not 'collector:4317'"),
+        *[
+            (["--traces", address], f"traces must be an address such as http://127.0.0.1:4317, not '{shown or address}'")
+            for address, shown in {
+                "http://[": "",
+                "http://": "",
+                "http://host:port": "",
+                "ftp://user:secret@host": "ftp://***@host",
+            }.items()
+        ],
+        (["--host", ""], "host and metrics_host must not be empty: 0.0.0.0 is every address of this machine"),
+        (["--metrics-host", ""], "host and metrics_host must not be empty: 0.0.0.0 is every address of this machine"),
         (
             ["--model-control", "true", "--workers", "2"],
             "model_control needs workers = 1: a call to load or unload reaches one worker alone",
@@ -87,6 +98,13 @@ def test_workers_are_refused_where_a_port_cant_be_shared(monkeypatch: pytest.Mon
     for workers in ("2", "auto"):
         with pytest.raises(SettingError, match=r"^workers must be 1 here: only Linux "):
             Settings(workers=workers)
+
+
+def test_what_is_printed_masks_a_password_and_what_a_worker_is_told_does_not() -> None:
+    settings = Settings(traces="http://user:secret@collector:4317")
+    assert "traces=http://***@collector:4317" in describe(settings)
+    assert "secret" not in describe(settings)
+    assert read_settings(write_flags(settings), {}) == settings
 
 
 def test_what_a_worker_is_told_is_what_its_supervisor_has() -> None:

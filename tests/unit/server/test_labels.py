@@ -19,9 +19,9 @@ OLD, NEW = replace(CARD, labels=("stable",)), replace(CARD, version="2", labels=
 CHARS = replace(CARD, name="chars", labels=())
 
 
-def names_of(*cards: ModelCard, default: str = "digits", **labels: Mapping[str, str]) -> dict[str, str]:
+def names_of(*cards: ModelCard, default: str = "digits", **labels: Mapping[str, str | None]) -> dict[str, str]:
     """What each name of digits means: a version."""
-    found = index_names(cards, read_own_labels(cards) | labels, default)
+    found = index_names(cards, {**read_own_labels(cards), **labels}, default)
     return {name: card.version for name, card in found.items()}
 
 
@@ -43,6 +43,12 @@ def test_the_plain_name_is_the_stable_version_else_the_newest() -> None:
     }  # fmt: skip
     assert names_of(OLD, NEW, digits={"stable": "2"})["digits"] == "2"
     assert names_of(OLD, NEW, digits={"canary": "1"})["digits"] == "2"
+
+
+def test_where_the_stable_version_is_missing_the_plain_name_does_not_fall_to_one_that_was_held_back() -> None:
+    found = names_of(OLD, NEW, digits={"stable": None, "canary": "2"})
+    assert found == {"digits:1": "1", "digits:2": "2", "digits@canary": "2"}
+    assert names_of(OLD, NEW, digits={"canary": "1"})["digits"] == "2", "none is meant to be stable"
 
 
 def test_a_label_that_two_versions_name_means_the_newer_one() -> None:
@@ -84,15 +90,15 @@ def test_a_move_is_logged_once_and_the_start_is_none(caplog: pytest.LogCaptureFi
 def test_a_label_waits_for_its_version_where_it_was_and_the_log_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
     labels = Labels()
     labels.read({"digits": b'{"stable": "1", "canary": "3"}'})
-    assert labels.place([OLD, NEW]) == {"digits": {"stable": "1"}}
+    assert labels.place([OLD, NEW]) == {"digits": {"stable": "1", "canary": None}}
     labels.read({"digits": b'{"stable": "3", "canary": "3"}'})
-    assert labels.place([OLD, NEW]) == {"digits": {"stable": "1"}}
-    assert labels.place([OLD, NEW]) == {"digits": {"stable": "1"}}
-    said = [f"digits@{label} stays where it was: version 3 is not served" for label in ("canary", "stable")]
-    assert caplog.messages == said
+    assert labels.place([OLD, NEW]) == {"digits": {"stable": "1", "canary": None}}
+    assert labels.place([OLD, NEW]) == {"digits": {"stable": "1", "canary": None}}
+    canary, stable = "digits@canary names nothing", "digits@stable stays where it was"
+    assert caplog.messages == [f"{said}: version 3 is not served" for said in (canary, stable)]
     third = replace(NEW, version="3")
     assert labels.place([OLD, NEW, third]) == {"digits": {"stable": "3", "canary": "3"}}
-    assert labels.place([OLD, NEW]) == {"digits": {}}, "a version that has gone has no labels"
+    assert labels.place([OLD, NEW]) == {"digits": {"stable": None, "canary": None}}, "a version that has gone has no labels"
 
 
 def test_labels_that_cant_be_read_stay_as_they_were(caplog: pytest.LogCaptureFixture) -> None:
@@ -154,6 +160,8 @@ def test_a_damaged_version_is_not_in_the_way_of_a_rollback(models: Path) -> None
         (["digits", "stable=../1"], "there is no version '../1' of digits in "),
         (["digits", "stable"], "'stable' moves no label: write LABEL=VERSION, such as stable=1"),
         (["digits", "=1"], "'=1' moves no label"),
+        (["digits", "a b=1"], "'a b=1' moves no label"),
+        (["digits", "\udcff=1"], "'\\udcff=1' moves no label"),
     ],
 )
 def test_the_command_refuses_what_is_not_there(

@@ -233,6 +233,21 @@ def test_a_wrong_card_is_refused(tmp_path: Path, changes: dict[str, Any], reason
     assert reason in str(caught.value)
 
 
+@pytest.mark.parametrize("changes", [{"description": "\ud800"}, {"class_names": ["0", "\udfff"]}], ids=ascii)
+def test_text_that_no_answer_could_hold_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    write_model(tmp_path, **changes)
+    with pytest.raises(RepositoryError, match=r"model\.json can't be read: .*surrogates not allowed") as caught:
+        read_repository(tmp_path)
+    assert str(caught.value).isascii()
+
+
+@pytest.mark.parametrize("label", ["", "a b", "a:b", "@", "\n", "a" * 65])
+def test_a_label_that_is_no_name_is_refused(tmp_path: Path, label: object) -> None:
+    write_model(tmp_path, labels=["stable", label])
+    with pytest.raises(RepositoryError, match=r"labels must be names of letters, digits, \. _ and -, not "):
+        read_repository(tmp_path)
+
+
 def test_a_card_of_another_version_is_refused(tmp_path: Path) -> None:
     folder = write_model(tmp_path)
     folder.rename(folder.with_name("2"))
