@@ -176,7 +176,10 @@ def make_server(
     traces: Traces | None = None,
 ) -> grpc.aio.Server:
     """A gRPC server with both our services, health and reflection, not yet listening."""
-    services: list[Any] = [servicer, OpenInferenceServicer(servicer, health, catalog, control=settings.model_control)]
+    spoken = OpenInferenceServicer(
+        servicer, health, catalog, control=settings.model_control, max_answer_bytes=settings.max_message_bytes
+    )
+    services: list[Any] = [servicer, spoken]
     if recorder:
         gates: list[Any] = [servicer, *guards]
         for gate in gates:

@@ -18,7 +18,7 @@ from digitserve.v1 import recognizer_pb2
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from server.catalog import Catalog
-from server.errors import InvalidImage, Unsupported
+from server.errors import InvalidImage, InvalidRequest, Unsupported
 from server.health import HealthServicer
 from server.job import Answer, Images, Rows
 from server.preprocess import Framed
@@ -38,6 +38,7 @@ from server.tensors import (
 )
 
 EXTENSIONS = ("classification", "model_configuration", "statistics")
+ENVELOPE_BYTES = 64  # what a stream lays around an answer
 PRIORITY = "priority"  # the one parameter of a request that is known
 
 
@@ -98,18 +99,22 @@ class Tally:
 class OpenInferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # generated without types
     """inference.GRPCInferenceService. What it does not define is added below, as a refusal."""
 
-    def __init__(self, recognizer: RecognizerServicer, health: HealthServicer, catalog: Catalog, *, control: bool) -> None:
+    def __init__(
+        self, recognizer: RecognizerServicer, health: HealthServicer, catalog: Catalog, *, control: bool, max_answer_bytes: int
+    ) -> None:
         """
         Args:
             recognizer: its models, intake and drain are ours, too.
             health: knows who is ready.
             catalog: knows what is not served.
             control: whether callers may load and unload models.
+            max_answer_bytes: gRPC would drop a larger one, and end its stream, without a word that helps.
         """
         self._recognizer = recognizer
         self._health = health
         self._catalog = catalog
         self._control = control
+        self._max_answer_bytes = max_answer_bytes - ENVELOPE_BYTES
         self._tallies: dict[str, Tally] = {}
 
     @answers_errors
@@ -231,6 +236,9 @@ class OpenInferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # t
             computed_ns = time.perf_counter_ns()
             response = service_pb2.ModelInferResponse(model_name=card.name, model_version=card.version, id=request.id)
             write_outputs(response, _blank_out(images, answer.rows), wanted, card.class_names)
+            if (size_bytes := response.ByteSize()) > self._max_answer_bytes:
+                message = f"the answer has {size_bytes:,} bytes, more than max_message_bytes allows"
+                raise InvalidRequest(f"{message}: ask for fewer images, or for {PROBABILITIES} alone", field="inputs")
         except Exception:
             tally.fail(begun_ns)
             raise

@@ -41,7 +41,7 @@ def read_input(request: Any, size: int, max_images: int) -> Images | list[bytes]
         raise InvalidRequest(f"the inputs are {_show(', '.join(names))}: expected {IMAGE!r} or {ENCODED!r}", field="inputs")
     tensor = request.inputs[0]
     refuse_parameters(tensor.parameters, f"input {tensor.name!r}")
-    if len(raw) + bool(tensor.contents.ListFields()) != 1:
+    if len(raw) + len(tensor.contents.ListFields()) != 1:
         raise _refuse(tensor, "must have contents, and either raw or typed ones")
     read = _read_pixels if tensor.name == IMAGE else _read_strings
     return read(tensor, raw[0] if raw else None, size, max_images)
@@ -112,7 +112,7 @@ def read_outputs(asked: Sequence[Any]) -> dict[str, int]:
     for output in asked:
         if output.name not in OUTPUTS or output.name in wanted:
             expected = f"expected each of {', '.join(OUTPUTS)} once at most"
-            raise InvalidRequest(f"there is no output {_show(output.name)} to ask for: {expected}", field="outputs")
+            raise InvalidRequest(f"output {_show(output.name)} can't be asked for: {expected}", field="outputs")
         wanted[output.name] = 0
         refuse_parameters(output.parameters, f"output {output.name!r}", CLASSIFICATION)
         if CLASSIFICATION in output.parameters:

@@ -90,7 +90,7 @@ BAD_REQUESTS = {
     "an empty file": (encoded(b""), BAD, "inputs.encoded", "input 'encoded', image 0: the image is empty: 0 bytes"),
     "a bad second file": (encoded(GOOD_FILE, b"x"), BAD, "inputs.encoded", "image 1: not a readable image file"),
     "half a large file": (encoded(LARGE_FILE, LARGE_FILE[:-40]), BAD, "inputs.encoded", "image 1: the image can't be decoded"),
-    "unknown output": (make_request(1, outputs=[{"name": "logits"}]), BAD, "outputs", "there is no output 'logits'"),
+    "unknown output": (make_request(1, outputs=[{"name": "logits"}]), BAD, "outputs", "output 'logits' can't be asked for"),
     "unknown model": (make_request(1, model_name="nobody"), "NOT_FOUND", "model_name", "no model 'nobody' is served"),
     "unknown version": (make_request(1, model_version="9"), "NOT_FOUND", "model_name", "no model 'digits:9' is served"),
     "a very long version": (make_request(1, model_version="9" * 10**6), "NOT_FOUND", "model_name", "9...' is served"),

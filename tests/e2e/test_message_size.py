@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from digitserve import Client, MessageTooLarge
 from digitserve.v1 import recognizer_pb2 as pb
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from tests.conftest import StartServer
 from tests.details import read_failure
@@ -56,3 +57,25 @@ def test_the_default_takes_what_grpcs_own_four_megabytes_would_refuse(server: Se
 def test_the_client_names_it(narrow: ServerProcess) -> None:
     with Client(narrow.address, timeout_s=60) as client, pytest.raises(MessageTooLarge):
         client.recognize_batch(np.zeros((FITTING + 1, 28, 28), np.uint8))
+
+
+def test_an_answer_over_the_limit_is_refused_by_name_and_its_stream_goes_on(start_server: StartServer) -> None:
+    stub = service_pb2_grpc.GRPCInferenceServiceStub(start_server("--max-message-bytes", "300000").connect())
+
+    def make(images: int, *outputs: str) -> service_pb2.ModelInferRequest:
+        request = service_pb2.ModelInferRequest(model_name="digits", raw_input_contents=[bytes(784 * images)])
+        request.inputs.add(name="image", datatype="UINT8", shape=[images, 28, 28])
+        for name in outputs:
+            request.outputs.add(name=name)
+        return request
+
+    reason = "bytes, more than max_message_bytes allows: ask for fewer images, or for probabilities alone"
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.ModelInfer(make(256), timeout=60)
+    failure = read_failure(caught.value)
+    assert failure.code == "INVALID_ARGUMENT"
+    assert reason in failure.message
+    assert stub.ModelInfer(make(256, "probabilities"), timeout=60).raw_output_contents
+    answers = list(stub.ModelStreamInfer(iter([make(1), make(256), make(1)]), timeout=60))
+    assert [reason in answer.error_message for answer in answers] == [False, True, False]
+    assert answers[2].infer_response.raw_output_contents

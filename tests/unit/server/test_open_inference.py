@@ -70,7 +70,7 @@ def make_servicer(batcher: Any = None) -> OpenInferenceServicer:
     health.report({name: True for name in named if name})
     catalog = Catalog(Path("models"), health)
     catalog.refused["letters", "2"] = "letters/2/model.json is missing"
-    return OpenInferenceServicer(recognizer, health, catalog, control=False)
+    return OpenInferenceServicer(recognizer, health, catalog, control=False, max_answer_bytes=2**26)
 
 
 @played
