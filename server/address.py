@@ -73,8 +73,8 @@ def _bind(host: str, port: int, options: tuple[int, ...]) -> socket.socket:
     reason = ""
     try:
         found = socket.getaddrinfo(host.strip("[]") or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise ListenError(f"can't listen on {join(host, port)}: {error.strerror}") from error
+    except (OSError, UnicodeError) as error:  # the latter of a name that is none: a..b
+        raise ListenError(f"can't listen on {join(host, port)}: {getattr(error, 'strerror', error)}") from error
     for family, kind, protocol, _, address in found:
         bound = socket.socket(family, kind, protocol)
         try:

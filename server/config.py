@@ -137,6 +137,8 @@ class Settings:
             raise SettingError(f"workers must be auto or a number from 1 to {MAX_WORKERS}, not {self.workers!r}")
         if not self.host or not self.metrics_host:
             raise SettingError("host and metrics_host must not be empty: 0.0.0.0 is every address of this machine")
+        if self.port == self.metrics_port > 0 and self.host == self.metrics_host:
+            raise SettingError(f"port and metrics_port must differ, and both are {self.port}")
         if self.traces and not _is_endpoint(self.traces):
             raise SettingError(f"traces must be an address such as http://127.0.0.1:4317, not {_mask(self.traces)!r}")
         if self.workers != "1" and sys.platform != "linux":
@@ -223,7 +225,7 @@ def _read_file(path: Path) -> dict[str, Any]:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingError(f"{path} can't be read: {error.strerror}") from None
-    except ValueError as error:  # not TOML, or not even UTF-8
+    except (ValueError, RecursionError) as error:  # not TOML, not even UTF-8, or thousands of brackets
         raise SettingError(f"{path} is not TOML: {error}") from None
     fields = {field.name: field for field in dataclasses.fields(Settings)}
     if unknown := [key for key in found if key not in fields]:

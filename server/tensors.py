@@ -116,7 +116,7 @@ def read_outputs(asked: Sequence[Any]) -> dict[str, int]:
         wanted[output.name] = 0
         refuse_parameters(output.parameters, f"output {output.name!r}", CLASSIFICATION)
         if CLASSIFICATION in output.parameters:
-            wanted[output.name] = output.parameters[CLASSIFICATION].int64_param
+            wanted[output.name] = read_whole_number(output.parameters, CLASSIFICATION, field="outputs")
             if wanted[output.name] < 1 or output.name != PROBABILITIES:
                 message = f"{CLASSIFICATION} is how many classes to list, 1 or more, and only for {PROBABILITIES}"
                 raise InvalidRequest(message, field="outputs")
@@ -129,13 +129,13 @@ def refuse_parameters(parameters: Mapping[str, Any], owner: str, known: str = ""
         raise Unsupported(f"{owner} has parameters that are not supported: {_show(', '.join(names))}", field="parameters")
 
 
-def read_whole_number(parameters: Mapping[str, Any], name: str) -> int:
-    """A parameter of the request; 0 where there is none. Raises InvalidRequest if it is not a whole number."""
+def read_whole_number(parameters: Mapping[str, Any], name: str, field: str = "parameters") -> int:
+    """A parameter; 0 where there is none. Raises InvalidRequest, which blames `field`, if it is not a whole number."""
     if name not in parameters:
         return 0
     kind = parameters[name].WhichOneof("parameter_choice")
     if kind not in ("int64_param", "uint64_param"):
-        raise InvalidRequest(f"the parameter {name!r} must be a whole number", field="parameters")
+        raise InvalidRequest(f"the parameter {name!r} must be a whole number", field=field)
     return int(getattr(parameters[name], kind))
 
 

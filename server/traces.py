@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import logging
 import os
 import time
 from contextlib import aclosing
@@ -27,6 +28,8 @@ from server.doors import Rpc, name_end, watch
 EXPORT_TIMEOUT_S = 2.0  # of a collector that does not answer; the drain may wait for it
 OUR_FAULT = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
 PROPAGATOR = TraceContextTextMapPropagator()
+for chatty in ("opentelemetry.trace.span", "opentelemetry.trace.propagation.tracecontext"):
+    logging.getLogger(chatty).setLevel(logging.ERROR)  # else any caller writes what it likes into the log, as a WARNING
 
 
 def export_to(endpoint: str) -> SpanProcessor:

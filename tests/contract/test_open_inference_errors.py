@@ -78,12 +78,19 @@ def encoded(*files: bytes, **fields: Any) -> Any:
     return make_request(inputs=[tensor])
 
 
+def two_types() -> Any:
+    request = encoded(GOOD_FILE)
+    request.inputs[0].contents.uint_contents.append(7)
+    return request
+
+
 GOOD_FILE = encode_grey(stamps(1)[0])
 LARGE_FILE = encode_grey(stamps(1)[0].repeat(8, axis=0).repeat(8, axis=1))
 BAD = "INVALID_ARGUMENT"
 BAD_REQUESTS = {
     "no input": (make_request(1, inputs=[]), BAD, "inputs", "expected 'image' or 'encoded'"),
     "no contents": (make_request(1, raw_input_contents=[]), BAD, "inputs.image", "must have contents"),
+    "contents of two types": (two_types(), BAD, "inputs.encoded", "must have contents, and either raw or typed ones"),
     "a byte short": (make_request(1, raw_input_contents=[bytes(783)]), BAD, "inputs.image", "its shape needs 784"),
     "over max_batch_size": (make_request(*[1] * 65), BAD, "inputs.image", "holds 65 images; at most 64 are accepted"),
     "65 files": (encoded(*[GOOD_FILE] * 65), BAD, "inputs.encoded", "holds 65 images; at most 64 are accepted"),

@@ -104,11 +104,21 @@ def test_the_caller_decides_and_it_is_the_callers_trace(flags: str, spans: int) 
 
 
 @pytest.mark.parametrize("sent", ["", "00-0-0-01", f"ff-{TRACE}-{CALLER}-01", "x" * 5000])
-def test_nonsense_for_a_parent_is_no_parent(sent: str) -> None:
+def test_nonsense_for_a_parent_is_no_parent_and_no_line_of_the_log(sent: str, caplog: pytest.LogCaptureFixture) -> None:
     async def test(here: InProcess) -> None:
-        await here.stub.Recognize(framed(3), metadata=(("traceparent", sent),))
+        await here.stub.Recognize(framed(3), metadata=(("traceparent", sent), ("tracestate", "FAKE ERROR on fire")))
 
     assert trace(test)[RECOGNIZE].parent is None
+    assert caplog.messages == []
+
+
+def test_a_state_that_is_none_is_no_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(here: InProcess) -> None:
+        metadata = (("traceparent", f"00-{TRACE}-{CALLER}-01"), ("tracestate", "FAKE ERROR on fire"))
+        await here.stub.Recognize(framed(3), metadata=metadata)
+
+    assert trace(test)[RECOGNIZE].context.trace_id == int(TRACE, 16)
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from server.address import ListenError, check_socket, join, listen, listen_on_socket, number_socket
+from server.address import ListenError, check_address, check_socket, join, listen, listen_on_socket, number_socket
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,12 @@ def test_grpcs_refusal_becomes_ours() -> None:
 def test_grpcs_refusal_of_a_socket_becomes_ours_too() -> None:
     with pytest.raises(ListenError, match=r"^can't listen on /run/s: no room$"):
         listen_on_socket(Server(RuntimeError("no room")), "/run/s")
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 70, "\udcff"], ids=ascii)
+def test_a_host_that_is_no_name_is_one_line(host: str) -> None:
+    with pytest.raises(ListenError, match=r"^can't listen on .*:80: "):
+        check_address(host, 80)
 
 
 def test_the_workers_sockets_are_numbered_and_none_stays_none() -> None:

@@ -66,6 +66,7 @@ def test_words_for_yes_and_no(text: str, value: bool) -> None:
                 "ftp://user:secret@host": "ftp://***@host",
             }.items()
         ],
+        (["--port", "7", "--metrics-port", "7"], "port and metrics_port must differ, and both are 7"),
         (["--host", ""], "host and metrics_host must not be empty: 0.0.0.0 is every address of this machine"),
         (["--metrics-host", ""], "host and metrics_host must not be empty: 0.0.0.0 is every address of this machine"),
         (
@@ -105,6 +106,11 @@ def test_what_is_printed_masks_a_password_and_what_a_worker_is_told_does_not() -
     assert "traces=http://***@collector:4317" in describe(settings)
     assert "secret" not in describe(settings)
     assert read_settings(write_flags(settings), {}) == settings
+
+
+def test_ports_that_the_system_chooses_or_of_two_addresses_may_be_the_same() -> None:
+    assert Settings(port=0, metrics_port=0).metrics_port == 0
+    assert Settings(port=7, metrics_port=7, metrics_host="127.0.0.2").port == 7
 
 
 def test_what_a_worker_is_told_is_what_its_supervisor_has() -> None:
@@ -182,6 +188,7 @@ def test_every_setting_can_stand_in_a_file(field: dataclasses.Field[object], tmp
         ("models = 1", "models in {} must be text in quotes, not 1"),
         ("log_level = ['info']", "log_level in {} must be text in quotes, not ['info']"),
         ("prot = 1\n[server]\nport = 1", "{} sets prot, server, which no setting is called"),
+        ("port = " + "[" * 5000, "{} is not TOML: maximum recursion depth exceeded"),
         ("port: 1", "{} is not TOML: Expected '=' after a key in a key/value pair (at line 1, column 5)"),
     ],
 )

@@ -238,6 +238,7 @@ def test_all_outputs_are_meant_where_none_is_asked_for() -> None:
         ("evidence", 0),
         ("probabilities", 3),
     ]
+    assert read_outputs(want(("probabilities", {"classification": pb.InferParameter(uint64_param=2)}))) == {"probabilities": 2}
 
 
 @pytest.mark.parametrize(
