@@ -57,6 +57,8 @@ def check_socket(path: str) -> None:
                 raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
             if Path(path).is_socket():
                 os.unlink(path)
+            elif Path(path).exists():
+                raise OSError(errno.EEXIST, "there is something that is no socket")
             bound.bind(path)
             os.unlink(path)
     except OSError as error:

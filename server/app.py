@@ -137,7 +137,8 @@ def _open_gate(settings: Settings) -> tuple[list[grpc.ServerCredentials | None],
     if settings.tls_certificate:
         authorities = Path(settings.tls_client_authorities) if settings.tls_client_authorities else None
         identity = Identity(Path(settings.tls_certificate), Path(settings.tls_key), authorities)
-        credentials = [make_credentials(identity) for _ in credentials]  # gRPC takes the same ones once
+        # Of each its own: gRPC takes credentials once.
+        credentials = [make_credentials(identity) if wanted else None for wanted in (True, settings.socket)]
     return credentials, [TokenGuard(Tokens(Path(settings.tokens)))] if settings.tokens else []
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,7 +17,18 @@ from server.errors import ModelNotFound, ModelRefused
 from server.health import HealthServicer
 from server.labels import STABLE, Labels, index_names, parse_labels
 from server.loader import REFUSALS
-from server.repository import DEFAULT_MODEL, LABELS, ModelCard, RepositoryError, Stamp, Version, read_card, stamp, survey
+from server.repository import (
+    DEFAULT_MODEL,
+    LABELS,
+    ModelCard,
+    RepositoryError,
+    Stamp,
+    Survey,
+    Version,
+    read_card,
+    stamp,
+    survey,
+)
 from server.servicer import Served
 
 logger = logging.getLogger("digitserve.catalog")
@@ -96,7 +107,7 @@ class Catalog:
             self._health.report({name: one.batcher.healthy for name, one in self.models.items() if name})
 
     async def look(self) -> None:
-        """Moves labels, lets go of what has gone, and begins to load one of the versions that are new."""
+        """Moves labels, lets go of what has gone, and begins to load what is new."""
         try:
             found = await asyncio.to_thread(survey, self._root)
         except RepositoryError as error:
@@ -113,13 +124,13 @@ class Catalog:
         self._forget(gone)
         if self._labels.read(found.labels) or gone:
             self._show()
-        new = [
-            version
+        new = {
+            version: files
             for version, files in found.versions.items()
             if before.get(version) == files and self._is_new(version, files)
-        ]
+        }
         if new and not self._one_at_a_time.locked():
-            self._start(self._take_in_turn(new[0], found.versions[new[0]]))
+            self._start(self._take_all(new))
 
     async def load(self, name: str) -> None:
         """Looks at one model now, and returns once its newest version is served.
@@ -128,25 +139,29 @@ class Catalog:
             ModelNotFound: nothing of that name lies there.
             ModelRefused: its newest version is no good. What was served before goes on.
         """
-        try:
-            found = await asyncio.to_thread(survey, self._root)
-        except RepositoryError as error:
-            logger.error("everything that is served goes on: %s", error)
-            raise ModelRefused("the model repository can't be read; the server's log knows more") from None
-        versions = {version: files for version, files in found.versions.items() if version[0] == name}
+        lying = (await self._survey()).versions
+        versions = {version: files for version, files in lying.items() if version[0] == name}
         if not versions:
             raise ModelNotFound(f"no model {name[:80]!r} lies in the repository", field="model_name")
         self._unloaded.discard(name)
         self._seen = self._seen | versions  # a look that began before they came must not take them for gone
-        for version, files in versions.items():
+        for version in versions:
             if version in self.refused:
                 self._taken.pop(version, None)
-            await self._take_in_turn(version, files)
-        if self._labels.read(found.labels):
+        await self._take_all(versions)
+        if self._labels.read((await self._survey()).labels):  # as they are by now: a look may have moved them meanwhile
             self._show()
         *_, newest = versions
         if reason := self.refused.get(newest):
             raise ModelRefused(f"{' '.join(newest)} is refused: {reason}", field="model_name")
+
+    async def _survey(self) -> Survey:
+        """For callers. Raises ModelRefused."""
+        try:
+            return await asyncio.to_thread(survey, self._root)
+        except RepositoryError as error:
+            logger.error("everything that is served goes on: %s", error)
+            raise ModelRefused("the model repository can't be read; the server's log knows more") from None
 
     async def unload(self, name: str) -> None:
         """Takes a model out until load() or a restart. Raises ModelNotFound if it is not served."""
@@ -185,13 +200,15 @@ class Catalog:
     def _is_new(self, version: Version, files: Stamp) -> bool:
         return self._taken.get(version) != files and version[0] not in self._unloaded
 
-    async def _take_in_turn(self, version: Version, files: Stamp) -> None:
+    async def _take_all(self, versions: Mapping[Version, Stamp]) -> None:
+        """Loads one after another, and shows them together: no label is said to wait for the next one."""
         async with self._one_at_a_time:
-            if self._is_new(version, files):
-                failure = await self._take(version, files)
-                if failure and not self._is_new(version, files):
-                    self._refuse(version, failure)
-                self._show()
+            for version, files in versions.items():
+                if self._is_new(version, files):
+                    failure = await self._take(version, files)
+                    if failure and not self._is_new(version, files):
+                        self._refuse(version, failure)
+            self._show()
 
     async def _take(self, version: Version, files: Stamp) -> Exception | None:
         """Loads a version. Returns why it can't be served; it stays new if its files have changed meanwhile."""

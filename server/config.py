@@ -146,6 +146,8 @@ class Settings:
 
 
 def _check(field: dataclasses.Field[Any], value: Any) -> None:
+    if "\0" in str(value):
+        raise SettingError(f"{field.name} must not hold a null character")
     low, high, choices = field.metadata["at_least"], field.metadata["at_most"], field.metadata["one_of"]
     if choices and value not in choices:
         raise SettingError(f"{field.name} must be one of {', '.join(choices)}, not {value!r}")
@@ -222,7 +224,7 @@ def write_flags(settings: Settings) -> list[str]:
 def _read_file(path: Path) -> dict[str, Any]:
     """The settings that a TOML file holds, each of its own type."""
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SettingError(f"{path} can't be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # not TOML, not even UTF-8, or thousands of brackets

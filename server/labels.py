@@ -40,7 +40,7 @@ class Labels:
         self._files: Mapping[str, bytes] = {}
         self._wanted: dict[str, dict[str, str]] = {}  # what the files say, where they can be read
         self._placed: dict[str, dict[str, str | None]] = {}
-        self._waiting: set[tuple[str, str, str]] = set()
+        self._waiting: set[tuple[str, str, str, str | None]] = set()
 
     def read(self, files: Mapping[str, bytes]) -> bool:
         """Takes the labels.json of each model that has one. Returns whether one has changed since the last time."""
@@ -67,12 +67,12 @@ class Labels:
             wanted, served = self._wanted.get(name, labels), {card.version for card in cards if card.name == name}
             found = {label: at if at in served else before.get(name, {}).get(label) for label, at in wanted.items()}
             self._placed[name] = {label: at if at in served else None for label, at in found.items()}
-            waiting |= {(name, label, at) for label, at in wanted.items() if at not in served}
+            waiting |= {(name, label, at, self._placed[name][label]) for label, at in wanted.items() if at not in served}
             for label, at in self._placed[name].items():
                 if at and name in before and before[name].get(label) != at:
                     logger.info("%s@%s is version %s now", name, label, at)
-        for name, label, at in sorted(waiting - self._waiting):
-            if self._placed[name][label]:
+        for name, label, at, stays_at in sorted(waiting - self._waiting, key=str):
+            if stays_at:
                 logger.error("%s@%s stays where it was: version %s is not served", name, label, at)
             else:
                 logger.error("%s@%s names nothing: version %s is not served", name, label, at)

@@ -31,14 +31,14 @@ def main() -> int:
         settings, check = read_command(sys.argv[1:], os.environ)
     except SettingError as error:
         return _fail(f"bad setting: {error}", 2)
+    if lacking := _find_lacking(settings):
+        return _fail(lacking, 2)
     unknown = ", ".join(list_unknown(os.environ))
     if check:
         if unknown:
             print(f"digitserve: {UNKNOWN.format(unknown)}", file=sys.stderr)
         print(describe(settings))
         return 0
-    if settings.traces and not _can_trace():
-        return _fail("traces is set, but OpenTelemetry is not installed: pip install -c constraints.txt -e '.[serve,otel]'", 2)
     workers = count_workers(settings.workers)
     set_up_logging(settings.log_level, settings.log_format)
     logger.info("settings: %s", describe(settings))
@@ -57,6 +57,9 @@ def serve_here(settings: Settings, on_serving: OnServing | None = None) -> str:
     alone = settings.workers == "1"
     if settings.one_core and alone and (core := keep_to_one_core()) is not None:
         logger.info("the event loop keeps to core %d", core)
+    if settings.log_level != "debug":
+        # Whoever reaches the port could else fill the log: with a line for each TLS handshake that fails, as it pleases gRPC.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # Imported late: a wrong setting is told in a tenth of a second; and gRPC's threads keep to that core.
     from server.address import ListenError
     from server.app import serve
@@ -78,7 +81,6 @@ def _supervise(settings: Settings) -> str:
     from server.address import ListenError
     from server.supervisor import WorkerError, supervise
 
-    _choose_loop(settings)  # what is missing is told once
     try:
         asyncio.run(supervise(settings))
     except (ListenError, WorkerError) as error:
@@ -91,21 +93,26 @@ def _fail(line: str, status: int) -> int:
     return status
 
 
-def _can_trace() -> bool:
-    """Whether the extra is there. To import it would take the time and memory that a supervisor does not spend."""
+def _find_lacking(settings: Settings) -> str:
+    """Which extra the settings want that is not installed, and what installs it; or nothing."""
+    if settings.traces and not _is_installed("opentelemetry.exporter.otlp.proto.grpc"):
+        return "traces is set, but OpenTelemetry is not installed: pip install -c constraints.txt -e '.[serve,otel]'"
+    if settings.event_loop == "uvloop" and not _is_installed("uvloop"):
+        return "event_loop is uvloop, but uvloop is not installed: pip install uvloop"
+    return ""
+
+
+def _is_installed(module: str) -> bool:
+    """To import it would take time and memory that neither --check nor a supervisor wants to spend."""
     try:
-        return importlib.util.find_spec("opentelemetry.exporter.otlp.proto.grpc") is not None
-    except ModuleNotFoundError:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # nor is what it lies in
         return False
 
 
 def _choose_loop(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if settings.event_loop == "asyncio":
+    if settings.event_loop == "asyncio" or not _is_installed("uvloop"):
         return None
-    try:
-        import uvloop
-    except ImportError:
-        if settings.event_loop == "uvloop":
-            raise SystemExit(_fail("event_loop is uvloop, but uvloop is not installed: pip install uvloop", 2)) from None
-        return None
+    import uvloop
+
     return uvloop.new_event_loop

@@ -38,6 +38,7 @@ from server.tensors import (
 )
 
 EXTENSIONS = ("classification", "model_configuration", "statistics")
+LONGEST_ID = 1024  # characters of a request's id
 ENVELOPE_BYTES = 64  # what a stream lays around an answer
 PRIORITY = "priority"  # the one parameter of a request that is known
 
@@ -213,7 +214,8 @@ class OpenInferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # t
             return service_pb2.ModelStreamInferResponse(infer_response=await self._infer(request, deadline, streamed=True))
         except Exception as error:
             self._recognizer.note_drop(error)
-            failed = service_pb2.ModelInferResponse(id=request.id)  # says which request the message is about, as Triton does
+            # Says which request the message is about, as Triton does.
+            failed = service_pb2.ModelInferResponse(id=request.id[:LONGEST_ID])
             message = to_known(error, read_request_id(context)).message
             return service_pb2.ModelStreamInferResponse(error_message=message, infer_response=failed)
 
@@ -223,6 +225,8 @@ class OpenInferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # t
         card, tally = served.card, self._tally(served)
         try:
             refuse_parameters(request.parameters, "the request", known=PRIORITY)
+            if len(request.id) > LONGEST_ID:
+                raise InvalidRequest(f"id has {len(request.id):,} characters, more than {LONGEST_ID:,}", field="id")
             wanted = read_outputs(request.outputs)
             images = read_input(request, card.size, card.max_batch_size)
             priority = read_whole_number(request.parameters, PRIORITY)

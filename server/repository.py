@@ -182,8 +182,8 @@ def _to_card(described: dict[str, Any], path: Path) -> ModelCard:
     if not 1 <= max_batch_size <= 4096:
         raise ValueError(f"max_batch_size must be between 1 and 4096, not {max_batch_size}")
     names = described["class_names"]
-    if not isinstance(names, list) or not names:
-        raise ValueError("class_names must be a list of at least one name")
+    if not isinstance(names, list) or not names or len(set(map(str, names))) < len(names):
+        raise ValueError("class_names must be a list of at least one name, each once")
     labels = described.get("labels", [])
     if not isinstance(labels, list):
         raise _expect("labels", "a list of names", labels)
@@ -216,10 +216,11 @@ def _read_number(described: dict[str, Any], key: str, kind: type[Number]) -> Num
             raise _expect(part, "an object", inside)
     if last not in inside:
         raise KeyError(key)
-    try:
-        return kind(inside[last])
-    except (TypeError, ValueError, OverflowError):
-        raise _expect(key, "a number" if kind is float else "a whole number", inside[last]) from None
+    with suppress(TypeError, ValueError, OverflowError):
+        number = kind(inside[last])
+        if kind is float or number == inside[last]:
+            return number
+    raise _expect(key, "a number" if kind is float else "a whole number", inside[last])
 
 
 def _expect(key: str, expected: str, value: object) -> ValueError:
@@ -272,7 +273,7 @@ def _check_sum(path: Path, expected: str) -> None:
 
 def refuse_unknown(asked: str, known: list[str], field: str = "model") -> ModelNotFound:
     """The error for a name that nobody serves; `field` of the request held it."""
-    listed = ", ".join(known)
+    listed = ", ".join(known) or "none"
     if not asked:
         return ModelNotFound(f"no model is named, and no {DEFAULT_MODEL!r} is served; there are: {listed}", field=field)
     shown = asked if len(asked) <= 80 else asked[:77] + "..."

@@ -1,18 +1,19 @@
-"""SIGTERM and SIGINT, which ask a process of ours to stop."""
+"""SIGTERM, SIGINT and SIGHUP, which ask a process of ours to stop."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 
-STOPPING = (signal.SIGTERM, signal.SIGINT)
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def listen_for_stop() -> asyncio.Event:
-    """An event that they set, from now on."""
+    """An event that they set, from now on; but whoever started us under nohup wants no SIGHUP heard."""
     asked_to_stop = asyncio.Event()
     for number in STOPPING:
-        asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
     return asked_to_stop
 
 

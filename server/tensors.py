@@ -38,7 +38,8 @@ def read_input(request: Any, size: int, max_images: int) -> Images | list[bytes]
     """
     names, raw = [tensor.name for tensor in request.inputs[:FEW]], request.raw_input_contents
     if len(names) != 1 or names[0] not in (IMAGE, ENCODED):
-        raise InvalidRequest(f"the inputs are {_show(', '.join(names))}: expected {IMAGE!r} or {ENCODED!r}", field="inputs")
+        shown = _show(", ".join(names))
+        raise InvalidRequest(f"the inputs are {shown}: expected one, {IMAGE!r} or {ENCODED!r}", field="inputs")
     tensor = request.inputs[0]
     refuse_parameters(tensor.parameters, f"input {tensor.name!r}")
     if len(raw) + len(tensor.contents.ListFields()) != 1:

@@ -35,29 +35,34 @@ class Identity:
         """
         try:
             certificate, key, authorities = (None if path is None else path.read_bytes() for path in self._paths)
-            self._check()
-        except ssl.SSLError as error:  # an OSError, too
-            raise self._explain(error) from None
         except OSError as error:
             raise CertificateError(f"{error.filename} can't be read: {error.strerror}") from None
+        if reason := _try_handshake(self._check(), self.certificate):
+            logger.warning("callers will refuse %s: %s", self.certificate, reason)
         return grpc.ssl_server_certificate_configuration([(key, certificate)], authorities)
 
     @property
     def _paths(self) -> tuple[Path, Path, Path | None]:
         return self.certificate, self.key, self.authorities
 
-    def _check(self) -> None:
+    def _check(self) -> ssl.SSLContext:
         """gRPC would take anything, and let every handshake fail."""
+        for path in filter(None, (self.certificate, self.authorities)):
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+            except OSError as error:
+                raise CertificateError(f"{path} holds no certificate: {_name(error)}") from None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certificate, self.key, password=_refuse_passwords)
-        if self.authorities:
-            context.load_verify_locations(self.authorities)
+        try:
+            context.load_cert_chain(self.certificate, self.key, password=self._refuse_password)
+        except ssl.SSLError as error:
+            if error.reason:
+                raise CertificateError(f"{self.certificate} and {self.key} can't be used together: {error.reason}") from None
+            raise CertificateError(f"{self.key} holds no private key: {_name(error)}") from None
+        return context
 
-    def _explain(self, error: ssl.SSLError) -> CertificateError:
-        reason = error.reason or error.strerror
-        if self.authorities and "CERTIFICATE_OR_CRL" in str(reason):
-            return CertificateError(f"{self.authorities} holds no certificate: {reason}")
-        return CertificateError(f"{self.certificate} and {self.key} can't be used together: {reason}")
+    def _refuse_password(self) -> str:
+        raise CertificateError(f"{self.key} is encrypted: a server that starts by itself can't be asked for a password")
 
     def stamp(self) -> tuple[object, ...]:
         """Differs once a file was written anew; a file that is gone for a moment counts as such, too."""
@@ -65,8 +70,26 @@ class Identity:
         return tuple((path, stat.st_mtime_ns, stat.st_size, stat.st_ino) for path, stat in found)
 
 
-def _refuse_passwords() -> str:
-    raise CertificateError("the private key is encrypted: a server that starts by itself can't be asked for a password")
+def _name(error: OSError) -> str:
+    return getattr(error, "reason", None) or str(error.strerror)
+
+
+def _try_handshake(context: ssl.SSLContext, certificate: Path) -> str:
+    """Shakes hands with a caller who trusts this very certificate. Returns why even that one refuses it, or nothing."""
+    caller = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    caller.check_hostname = False
+    caller.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    caller.load_verify_locations(certificate)
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = caller.wrap_bio(down, up), context.wrap_bio(up, down, server_side=True)
+    for side in sides * 2:  # hello, the certificate, and the caller's verdict on it
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+        except ssl.SSLError as error:
+            return getattr(error, "verify_message", _name(error))
+    return ""
 
 
 class Renewal:

@@ -77,7 +77,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 def read_tokens(path: Path) -> tuple[bytes, ...]:
     """The hashes in a file: a line for each, NAME sha256:HEX; # begins a comment. Raises TokenError."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise TokenError(f"{path} can't be read: {getattr(error, 'strerror', error)}") from None
     hashes = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import trustme
@@ -20,9 +21,9 @@ class Authority:
     def pem(self) -> bytes:
         return self.path.read_bytes()
 
-    def sign(self, certificate: Path, key: Path) -> None:
+    def sign(self, certificate: Path, key: Path, not_after: datetime | None = None) -> None:
         """A new certificate and its key, each in place of what there was, as renewals do it."""
-        signed = self._authority.issue_cert("localhost", "127.0.0.1")
+        signed = self._authority.issue_cert("localhost", "127.0.0.1", not_after=not_after)
         chain = b"".join(blob.bytes() for blob in signed.cert_chain_pems)
         for path, content in ((certificate, chain), (key, signed.private_key_pem.bytes())):
             partial = path.with_suffix(".part")

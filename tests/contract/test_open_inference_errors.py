@@ -88,7 +88,7 @@ GOOD_FILE = encode_grey(stamps(1)[0])
 LARGE_FILE = encode_grey(stamps(1)[0].repeat(8, axis=0).repeat(8, axis=1))
 BAD = "INVALID_ARGUMENT"
 BAD_REQUESTS = {
-    "no input": (make_request(1, inputs=[]), BAD, "inputs", "expected 'image' or 'encoded'"),
+    "no input": (make_request(1, inputs=[]), BAD, "inputs", "expected one, 'image' or 'encoded'"),
     "no contents": (make_request(1, raw_input_contents=[]), BAD, "inputs.image", "must have contents"),
     "contents of two types": (two_types(), BAD, "inputs.encoded", "must have contents, and either raw or typed ones"),
     "a byte short": (make_request(1, raw_input_contents=[bytes(783)]), BAD, "inputs.image", "its shape needs 784"),
@@ -124,6 +124,21 @@ def test_a_bad_request(request_: Any, code: str, field: str, says: str) -> None:
     assert says in failure.message
     assert len(failure.message) < 300
     assert streamed == failure.message
+
+
+def test_an_id_has_a_limit_and_the_answer_shows_no_more_of_it() -> None:
+    async def run() -> None:
+        longest, longer = make_request(1, id="n" * 1024), make_request(1, id="n" * 1025)
+        async with serving() as here:
+            stub = open_stub(here.channel)
+            assert (await stub.ModelInfer(longest)).id == longest.id
+            failure = await failure_of(stub.ModelInfer(longer))
+            (answer,) = await stream(stub, longer)
+        assert (failure.code, failure.field) == (BAD, "id")
+        assert failure.message == answer.error_message == "id has 1,025 characters, more than 1,024"
+        assert answer.infer_response.id == longest.id
+
+    asyncio.run(run())
 
 
 def test_a_call_that_never_fits_the_queue_is_refused_as_in_recognize() -> None:

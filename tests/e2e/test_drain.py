@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -96,6 +98,16 @@ def test_without_a_delay_every_call_ends_and_none_wrongly(
     load, _ = asyncio.run(drain_under_load(server, mnist_test, reference))
     assert server.wait(PATIENCE_S) == 0
     assert {end for end, _ in load.ends} <= {"right", "UNAVAILABLE"}
+
+
+def test_a_terminal_that_closes_loses_nothing_either(start_server: StartServer, mnist_test: Digits) -> None:
+    server = start_server("--max-queue-delay-ms", "1000", "--drain-delay-s", "0.2")
+    stub = server.stub()
+    call = stub.RecognizeBatch.future(make_batch(mnist_test, 0), timeout=HANG_S)
+    stub.ListModels(pb.ListModelsRequest(), timeout=HANG_S)
+    os.kill(server.pid, signal.SIGHUP)
+    assert call.result().classes
+    assert server.wait(PATIENCE_S) == 0
 
 
 def test_what_waits_in_the_tray_is_answered(start_server: StartServer, mnist_test: Digits, reference: Reference) -> None:

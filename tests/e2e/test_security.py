@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -170,6 +171,23 @@ def test_a_new_certificate_without_a_restart(start_server: StartServer, authorit
         after.models()
     assert "certificate renewed from" in server.stderr
     assert "the certificate stays as it was" in server.stderr
+
+
+@pytest.mark.parametrize("level", ["info", "debug"])
+def test_handshakes_that_fail_fill_no_log_unless_somebody_looks_for_them(
+    level: str, start_server: StartServer, authority: Authority, files: tuple[Path, Path]
+) -> None:
+    server = start_server(*make_flags(files), "--log-level", level)
+    host, _, port = server.address.rpartition(":")
+    for _ in range(5):
+        with socket.create_connection((host, int(port)), timeout=WITHIN_S) as stranger:
+            stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            while stranger.recv(1024):
+                pass
+    authority.sign(*files)
+    read_serial(server.address, authority)
+    server.wait_for_lines("certificate renewed from", 1)
+    assert server.stderr.count("Handshake failed") == (5 if level == "debug" else 0)
 
 
 def test_mutual_tls(start_server: StartServer, authority: Authority, files: tuple[Path, Path], tmp_path: Path) -> None:

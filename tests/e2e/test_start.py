@@ -100,9 +100,8 @@ def test_a_variable_that_is_no_setting_is_one_line(flag: str, status: int, begin
 def test_a_certificate_or_tokens_that_cant_be_used(tmp_path: Path, models_folder: Path) -> None:
     rubbish = tmp_path / "rubbish"
     rubbish.write_text("rubbish")
-    together = f"{rubbish} and {rubbish} can't be used together: "
-    status, line = refuse("--tls-certificate", str(rubbish), "--tls-key", str(rubbish), "--models", str(models_folder))
-    assert (status, line[: len(together)]) == (1, together)
+    line = f"{rubbish} holds no certificate: NO_CERTIFICATE_OR_CRL_FOUND"
+    assert refuse("--tls-certificate", str(rubbish), "--tls-key", str(rubbish), "--models", str(models_folder)) == (1, line)
     line = f"{rubbish}, line 1: expected NAME sha256:HEX, as python -m server.tokens NAME prints it"
     assert refuse("--tokens", str(rubbish), "--models", str(models_folder)) == (1, line)
 

@@ -88,7 +88,8 @@ def test_without_the_extra_one_line_says_so(
             raise ModuleNotFoundError("No module named 'opentelemetry'")
 
     monkeypatch.setattr("importlib.util.find_spec", find_spec)
-    monkeypatch.setattr("sys.argv", ["server", "--traces", "http://127.0.0.1:4317", "--port", "0"])
-    assert program.main() == 2
     line = "digitserve: traces is set, but OpenTelemetry is not installed: pip install -c constraints.txt -e '.[serve,otel]'\n"
-    assert capsys.readouterr().err == line
+    for flag in ("--port=0", "--check"):
+        monkeypatch.setattr("sys.argv", ["server", "--traces", "http://127.0.0.1:4317", flag])
+        assert program.main() == 2
+        assert capsys.readouterr().err == line

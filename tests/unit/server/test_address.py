@@ -63,6 +63,14 @@ def test_a_socket_that_nobody_listens_on_makes_room(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_what_is_no_socket_is_left_alone_and_named(tmp_path: Path) -> None:
+    path = tmp_path / "notes"
+    path.write_text("kept")
+    with pytest.raises(ListenError, match=r"/notes: there is something that is no socket$"):
+        check_socket(str(path))
+    assert path.read_text() == "kept"
+
+
 def test_a_path_that_the_system_finds_too_long_is_a_reason(tmp_path: Path) -> None:
     with pytest.raises(ListenError, match=r"AF_UNIX path too long$"):
         check_socket(str(tmp_path / ("x" * 200)))

@@ -11,7 +11,7 @@ import pytest
 from server import catalog as module
 from server.errors import ModelNotFound, ModelRefused
 from server.repository import survey
-from tests.unit.server.catalog_bench import Bench, played, write_labels
+from tests.unit.server.catalog_bench import Bench, played, reasons, write_labels
 
 
 @played
@@ -128,4 +128,41 @@ async def test_while_a_model_is_loaded_again_its_plain_name_is_its_stable_versio
     bench.catalog._show = note  # type: ignore[method-assign]
     await bench.catalog.unload("digits")
     await bench.catalog.load("digits")
-    assert seen == ["nothing", "nothing", "digits 2", "digits 2"]
+    assert seen == ["nothing", "digits 2"]
+
+
+def test_no_label_is_said_to_wait_for_what_is_being_loaded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> None:
+        bench = Bench(tmp_path)
+        bench.write("1")
+        bench.write("2")
+        write_labels(bench, stable="2")
+        await bench.open()
+        await bench.catalog.unload("digits")
+        await bench.catalog.load("digits")
+        for version in ("3", "4"):
+            bench.write(version)
+        write_labels(bench, stable="4")
+        await bench.look(2)
+        assert bench.served["digits"] == "digits 4"
+
+    asyncio.run(run())
+    assert reasons(caplog) == ["digits@stable stays where it was: version 4 is not served"], "true until the second look alone"
+
+
+@played
+async def test_a_label_that_is_moved_back_while_a_model_is_loaded_stays_there(bench: Bench) -> None:
+    bench.write("1", labels=["stable"])
+    bench.write("2")
+    await bench.open()
+    write_labels(bench, stable="2")
+    bench.write("3")
+    bench.gate.clear()
+    loading = asyncio.create_task(bench.catalog.load("digits"))
+    while not bench.loaded:
+        await asyncio.sleep(0)
+    write_labels(bench, stable="1")
+    await bench.catalog.look()
+    bench.gate.set()
+    await loading
+    assert (bench.served["digits"], "digits:3" in bench.served) == ("digits 1", True)

@@ -77,6 +77,7 @@ def test_words_for_yes_and_no(text: str, value: bool) -> None:
         (["--workers", "257"], "workers must be auto or a number from 1 to 256, not '257'"),
         (["--workers", "-1"], "workers must be auto or a number from 1 to 256, not '-1'"),
         (["--workers", "all"], "workers must be auto or a number from 1 to 256, not 'all'"),
+        (["--socket", "/run/\0s"], "socket must not hold a null character"),
         (["--log", "info"], "unrecognized arguments: --log info (see --help)"),
         (["folder"], "unrecognized arguments: folder (see --help)"),
     ],
@@ -91,6 +92,10 @@ def test_what_cant_be_meant_is_refused(flags: list[str], message: str) -> None:
 def test_a_number_of_workers_needs_no_quotes(tmp_path: Path) -> None:
     for text, workers in (("2", "2"), ('"2"', "2"), ('"auto"', "auto")):
         assert read_settings(["--config", write(tmp_path, f"workers = {text}")], {}).workers == workers
+
+
+def test_an_editors_mark_before_the_first_key_is_passed_over(tmp_path: Path) -> None:
+    assert read_settings(["--config", write(tmp_path, "\ufeffport = 7")], {}).port == 7
 
 
 def test_workers_are_refused_where_a_port_cant_be_shared(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,6 +101,17 @@ def test_a_label_waits_for_its_version_where_it_was_and_the_log_says_so_once(cap
     assert labels.place([OLD, NEW]) == {"digits": {"stable": None, "canary": None}}, "a version that has gone has no labels"
 
 
+def test_a_label_that_waited_where_it_was_and_then_names_nothing_is_told_again(caplog: pytest.LogCaptureFixture) -> None:
+    labels = Labels()
+    labels.read({"digits": b'{"canary": "2"}'})
+    labels.place([OLD, NEW])
+    labels.read({"digits": b'{"canary": "3"}'})
+    for cards in ([OLD, NEW], [OLD], [OLD]):
+        labels.place(cards)
+    told = ("stays where it was", "names nothing")
+    assert caplog.messages == [f"digits@canary {what}: version 3 is not served" for what in told]
+
+
 def test_labels_that_cant_be_read_stay_as_they_were(caplog: pytest.LogCaptureFixture) -> None:
     labels = Labels()
     labels.read({"digits": b'{"stable": "2"}'})

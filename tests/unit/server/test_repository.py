@@ -216,8 +216,8 @@ def test_wrong_golden_images_are_refused(tmp_path: Path, golden: object, reason:
         ({"threshold": 1.5}, "threshold must be between 0 and 1, not 1.5"),
         ({"threshold": float("nan")}, "threshold must be between 0 and 1, not nan"),
         ({"threshold": "high"}, "threshold must be a number, not 'high'"),
-        ({"class_names": []}, "class_names must be a list"),
-        ({"class_names": "digits"}, "class_names must be a list"),
+        ({"input": {"height": 28.9, "width": 28}}, "input.height must be a whole number, not 28.9"),
+        *[({"class_names": odd}, "class_names must be a list of at least one name, each") for odd in ([], "ab", ["a", "a"])],
         ({"max_batch_size": 0}, "max_batch_size must be between 1 and 4096, not 0"),
         ({"max_batch_size": 5000}, "max_batch_size must be between 1 and 4096, not 5000"),
         ({"sha256": "0" * 64}, "is not the file that model.json describes"),
@@ -393,6 +393,7 @@ def test_no_folder_and_no_model(tmp_path: Path) -> None:
 
 def test_a_very_long_name_is_cut_in_the_answer() -> None:
     assert refuse_unknown("", ["a", "b"]).message == "no model is named, and no 'digits' is served; there are: a, b"
+    assert refuse_unknown("digits", []).message == "no model 'digits' is served; there are: none"
     error = refuse_unknown("x" * 1000, ["digits"])
     assert (error.code, error.field) == ("NOT_FOUND", "model")
     assert len(error.message) < 150

@@ -139,7 +139,7 @@ def test_one_input_is_taken_and_by_its_name(names: list[str]) -> None:
     tensors = [pb.ModelInferRequest.InferInputTensor(name=name) for name in names]
     error = refusal(pb.ModelInferRequest(inputs=tensors))
     assert (error.code, error.field) == ("INVALID_ARGUMENT", "inputs")
-    assert error.message.endswith(": expected 'image' or 'encoded'")
+    assert error.message.endswith(": expected one, 'image' or 'encoded'")
     assert len(error.message) < 200
 
 

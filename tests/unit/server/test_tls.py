@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    NoEncryption,
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509 import CertificateBuilder, Name, NameAttribute
+from cryptography.x509.oid import NameOID
 
 from server.tls import CertificateError, Identity, Renewal, make_credentials
 from tests.certificates import Authority
@@ -53,15 +59,39 @@ def test_a_key_of_another_certificate(authority: Authority, identity: Identity) 
 def test_what_is_no_certificate(identity: Identity, tmp_path: Path) -> None:
     rubbish = tmp_path / "rubbish.pem"
     rubbish.write_text("rubbish")
-    assert refuse(Identity(rubbish, identity.key)).startswith(f"{rubbish} and {identity.key} can't be used together: ")
-    assert refuse(Identity(identity.certificate, identity.key, rubbish)).startswith(f"{rubbish} holds no certificate: ")
+    reason = f"{rubbish} holds no certificate: NO_CERTIFICATE_OR_CRL_FOUND"
+    assert refuse(Identity(rubbish, identity.key)) == refuse(Identity(identity.certificate, identity.key, rubbish)) == reason
+    assert refuse(Identity(identity.certificate, rubbish)).startswith(f"{rubbish} holds no private key: ")
 
 
 def test_an_encrypted_key_is_refused_and_nobody_is_asked(identity: Identity) -> None:
     key = load_pem_private_key(identity.key.read_bytes(), None)
     locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
     identity.key.write_bytes(locked)
-    assert refuse(identity) == "the private key is encrypted: a server that starts by itself can't be asked for a password"
+    assert refuse(identity) == f"{identity.key} is encrypted: a server that starts by itself can't be asked for a password"
+
+
+def test_a_certificate_that_every_caller_would_refuse(
+    authority: Authority, identity: Identity, caplog: pytest.LogCaptureFixture
+) -> None:
+    identity.read()
+    assert caplog.messages == []
+    authority.sign(identity.certificate, identity.key, not_after=datetime(2021, 1, 1, tzinfo=UTC))
+    identity.read()
+    assert caplog.messages == [f"callers will refuse {identity.certificate}: certificate has expired"]
+
+
+def test_a_key_on_a_curve_that_callers_do_not_know(
+    identity: Identity, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = generate_private_key(SECP256K1())
+    name = Name([NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    made = CertificateBuilder(name, name, key.public_key(), 1, datetime(2020, 1, 1), datetime(2120, 1, 1))
+    certificate, private = tmp_path / "odd.pem", tmp_path / "odd.key"
+    certificate.write_bytes(made.sign(key, SHA256()).public_bytes(Encoding.PEM))
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    Identity(certificate, private).read()
+    assert caplog.messages == [f"callers will refuse {certificate}: NO_SHARED_CIPHER"]
 
 
 def test_nothing_new_is_none(identity: Identity) -> None:

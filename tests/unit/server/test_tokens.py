@@ -51,6 +51,11 @@ def test_who_is_known(path: Path, shown: str | bytes, accepted: bool) -> None:
     assert Tokens(path).accept(shown) is accepted
 
 
+def test_an_editors_mark_before_the_first_line_is_passed_over(path: Path) -> None:
+    path.write_text("\ufeff" + line("shop", "one"), encoding="utf-8")
+    assert Tokens(path).accept("Bearer one")
+
+
 def test_every_hash_is_compared_in_constant_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[bytes] = []
 
