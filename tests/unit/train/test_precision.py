@@ -16,23 +16,24 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 DENSE = {"resnet", "plain", "dense", "fine", "deep", "vgg"}
 
 
-@pytest.fixture(params=[True, False], ids=["amx", "no-amx"])
-def matrix_units(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """A CPU with matrix units, and one without, whatever this one has."""
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": request.param})
-    return bool(request.param)
+@pytest.fixture(params=["amx_bf16", "avx512_bf16", "avx512_f"])
+def multiplies(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether this CPU multiplies bfloat16: one that does so by either way, and one that does not, whatever this one is."""
+    names = ("amx_bf16", "avx512_bf16", "avx512_f")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {name: name == request.param for name in names})
+    return bool(request.param != "avx512_f")
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_bfloat16_is_for_gpus_and_for_dense_networks_where_there_are_matrix_units(name: str, matrix_units: bool) -> None:
-    on_cpu = "bfloat16" if matrix_units and name in DENSE else "float32"
+def test_bfloat16_is_for_gpus_and_for_dense_networks_on_a_cpu_that_multiplies_it(name: str, multiplies: bool) -> None:
+    on_cpu = "bfloat16" if multiplies and name in DENSE else "float32"
     assert precision(NETWORKS[name], CPU) == on_cpu
     assert precision(NETWORKS[name], CUDA) == "bfloat16"
     with autocast(NETWORKS[name], CPU):
         assert torch.is_autocast_enabled("cpu") == (on_cpu == "bfloat16")
 
 
-def test_a_cpu_that_tells_nothing_of_matrix_units_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpu_that_tells_nothing_multiplies_no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     assert precision(NETWORKS["dense"], CPU) == "float32"
 
@@ -43,13 +44,13 @@ class Seen(Exception):
 
 @pytest.mark.parametrize("name", ["dense", "gap"])
 def test_the_student_and_its_teachers_each_compute_in_their_own_precision(
-    name: str, matrix_units: bool, digits: Dataset, tmp_path: Path
+    name: str, multiplies: bool, digits: Dataset, tmp_path: Path
 ) -> None:
     def see(*_: object) -> None:
         raise Seen(torch.is_autocast_enabled("cpu"))
 
     trainer = Trainer(Settings(network=name, epochs=1, batch_size=32), digits, None, folder=tmp_path, device=CPU)
-    expected = matrix_units and name == "dense"
+    expected = multiplies and name == "dense"
     assert trainer.provenance["precision"] == ("bfloat16" if expected else "float32")
     trainer.model.register_forward_pre_hook(see)
     with pytest.raises(Seen) as student:
