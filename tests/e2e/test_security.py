@@ -157,6 +157,27 @@ def test_tls(start_server: StartServer, authority: Authority, files: tuple[Path,
             stranger.recognize(BLANK)
 
 
+def complain(capfd: pytest.CaptureFixture[str], *words: str) -> str:
+    """What the command line says last."""
+    assert main(words) == 1
+    return capfd.readouterr().err.splitlines()[-1].removeprefix("digitserve: ")
+
+
+def test_the_command_line_tells_a_server_with_tls_from_none(
+    start_server: StartServer, authority: Authority, files: tuple[Path, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    address = start_server(*make_flags(files)).address
+    wants = f"the server at {address} closes the connection: perhaps it wants"
+    assert complain(capfd, "models", "--server", address) == f"{wants} TLS"
+    assert complain(capfd, "bench", "--server", address) == f"digitserve bench: {wants} TLS"
+    others = str(Authority(tmp_path, "others").path)
+    line = complain(capfd, "models", "--server", address, "--tls", "--tls-authorities", others)
+    assert line == f"the certificate of the server at {address} is not taken: unable to get local issuer certificate"
+    address = start_server(*make_flags(files), "--tls-client-authorities", str(authority.path)).address
+    line = complain(capfd, "health", "--server", address, "--tls", "--tls-authorities", str(authority.path))
+    assert line.endswith("perhaps it wants a certificate of yours, from an authority that it knows")
+
+
 def test_a_new_certificate_without_a_restart(start_server: StartServer, authority: Authority, files: tuple[Path, Path]) -> None:
     server = start_server(*make_flags(files))
     with Client(server.address, tls=TLS(authority.path)) as before:

@@ -79,10 +79,16 @@ def checked_target(target: str) -> str:
     raise ValueError(f"target is {target!r}: give host and port, such as {_example_like(target)!r}{limits}")
 
 
-def describe_silence(target: str, *, with_tls: bool) -> str:
-    """What to say where nothing answers. A server without TLS does not answer those who begin with it."""
-    if with_tls:
-        return f"no server that speaks TLS at {target}: try without TLS, or look whether it serves with a certificate"
+def describe_silence(target: str, words: str, *, with_tls: bool) -> str:
+    """What to say where nothing answers; `words` are gRPC's own on why it could not connect."""
+    if "WRONG_VERSION_NUMBER" in words:
+        return f"the server at {target} speaks no TLS: try without"
+    if found := re.search(r"CERTIFICATE_VERIFY_FAILED(?:: ([^:]+))?|Hostname Verification Check failed", words):
+        reason = found[1] or "it is for another name"
+        return f"the certificate of the server at {target} is not taken: {reason}"
+    if "Socket closed" in words:
+        wanted = "a certificate of yours, from an authority that it knows" if with_tls else "TLS"
+        return f"the server at {target} closes the connection: perhaps it wants {wanted}"
     return f"no server at {target}: start one with `make run`, or name it with --server"
 
 

@@ -30,7 +30,7 @@ _LOOK_TIMEOUT_S = 2.0
 
 
 class NoServer(Exception):
-    """Nothing answers at the target."""
+    """Nothing answers at the target; the message is gRPC's on why."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return asyncio.run(_run(settings))
     except ValueError as error:
         return _complain(str(error))
-    except NoServer:
-        return _complain(describe_silence(settings.server, with_tls=settings.tls is not None))
+    except NoServer as error:
+        return _complain(describe_silence(settings.server, str(error), with_tls=settings.tls is not None))
     except DigitserveError as error:
         return _complain(f"{error.code}: {error}")
     except KeyboardInterrupt:
@@ -161,7 +161,7 @@ async def _explain(client: AsyncClient, error: Unavailable) -> Exception:
     try:
         await client.health(timeout_s=_LOOK_TIMEOUT_S)
     except (Unavailable, DeadlineExceeded):
-        return NoServer()
+        return NoServer(error.message)
     except DigitserveError:
         return error
     return error

@@ -4,7 +4,33 @@ from typing import Any
 
 import pytest
 from digitserve import AsyncClient, Client
-from digitserve.channel import checked_target
+from digitserve.channel import checked_target, describe_silence
+
+HANDSHAKE = "Tls handshake failed (TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: error:1000007d:SSL routines:OPENSSL_internal"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (f"{HANDSHAKE}:WRONG_VERSION_NUMBER: Invalid certificate", "the server at h:1 speaks no TLS: try without"),
+        (
+            f"{HANDSHAKE}:CERTIFICATE_VERIFY_FAILED: certificate has expired: OK",
+            "the certificate of the server at h:1 is not taken: certificate has expired",
+        ),
+        (
+            "Custom verification check failed with error: UNAUTHENTICATED: Hostname Verification Check failed.",
+            "the certificate of the server at h:1 is not taken: it is for another name",
+        ),
+        (
+            "UNKNOWN: ipv4:127.0.0.1:1: Connection refused",
+            "no server at h:1: start one with `make run`, or name it with --server",
+        ),
+        ("", "no server at h:1: start one with `make run`, or name it with --server"),
+    ],
+)
+def test_why_nobody_answers_is_told_by_grpcs_own_words(words: str, said: str) -> None:
+    for with_tls in (True, False):
+        assert describe_silence("h:1", words, with_tls=with_tls) == said
 
 
 @pytest.mark.parametrize(

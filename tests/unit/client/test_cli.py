@@ -219,7 +219,7 @@ def test_a_server_without_tls_is_not_taken_for_none(
     monkeypatch.chdir(folder)
     done = run(*words, "--server", server.target, "--tls")
     assert (done.code, done.lines) == (1, [])
-    assert done.err.splitlines()[-1].startswith(f"digitserve: no server that speaks TLS at {server.target}: try without TLS, ")
+    assert done.err.splitlines()[-1] == f"digitserve: the server at {server.target} speaks no TLS: try without"
 
 
 def test_a_server_that_drains_is_there(run: Run, folder: Path, server: FakeServer) -> None:

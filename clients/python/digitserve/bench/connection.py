@@ -9,12 +9,13 @@ from typing import Any
 import grpc.aio
 
 from digitserve.bench.settings import BenchError, Settings
-from digitserve.channel import MAX_MESSAGE_BYTES, describe_silence
+from digitserve.channel import HEALTH_METHOD, MAX_MESSAGE_BYTES, describe_silence
 from digitserve.security import TLS, Signed, checked_token
 from digitserve.v1 import recognizer_pb2 as pb
 
 SERVICE = "/digitserve.v1.Recognizer/"
 CONNECT_TIMEOUT_S = 5.0
+WHY_TIMEOUT_S = 1.0
 CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -57,7 +58,16 @@ async def wait_connected(channel: grpc.aio.Channel, server: str, timeout_s: floa
     except TimeoutError:
         is_connected = False
     if not is_connected:
-        raise BenchError(describe_silence(server, with_tls=with_tls))
+        raise BenchError(describe_silence(server, await _ask_why(channel), with_tls=with_tls))
+
+
+async def _ask_why(channel: grpc.aio.Channel) -> str:
+    """gRPC's own words on why it can't connect, which it has for a call alone."""
+    try:
+        await channel.unary_unary(HEALTH_METHOD)(b"", timeout=WHY_TIMEOUT_S)
+    except grpc.aio.AioRpcError as error:
+        return error.details() or ""
+    return ""
 
 
 async def _connect(channel: grpc.aio.Channel) -> bool:
