@@ -40,6 +40,7 @@ def measure_edge(stage: Stage) -> list[Row]:
         say(f"unary calls, {IN_FLIGHT} in flight: the edge off, on, and with TLS")
         unary = interleave(stage.rounds, {
             "echo": lambda: stage.load(stage.echo, concurrency=IN_FLIGHT).calls_per_s,
+            "echo that is shown the token": lambda: load_shown(stage, stage.echo, on.token).calls_per_s,
             "off": lambda: stage.load(stage.server, concurrency=IN_FLIGHT).calls_per_s,
             "on": lambda: load_guarded(stage, on, concurrency=IN_FLIGHT).calls_per_s,
             "TLS": lambda: load_guarded(stage, with_tls, concurrency=IN_FLIGHT).calls_per_s,
@@ -55,6 +56,8 @@ def measure_edge(stage: Stage) -> list[Row]:
     title = f"unary, {IN_FLIGHT} in flight"
     return [
         compare(f"{title}, metrics, JSON logs and tokens on, against echo", unary, "on", "echo", UNARY_TARGETS[IN_FLIGHT]),
+        # What it costs to send and to receive one more line of metadata is gRPC's, and the client's.
+        compare(f"{title}, the same against echo that is shown the token", unary, "on", "echo that is shown the token"),
         *tell(title, unary, "calls/s"),
         *tell(f"packed {IMAGES_A_BATCH} x 4 in flight", packed, "images/s"),
     ]
@@ -87,6 +90,11 @@ def start_guarded(stage: Stage, stack: ExitStack) -> tuple[Guarded, Guarded]:
     encrypted = (*seen, "--tls-certificate", str(certificate), "--tls-key", str(key))
     on, with_tls = (stack.enter_context(ServerProcess(*command)) for command in (seen, encrypted))
     return Guarded(on, token), Guarded(with_tls, token, str(authority.path))
+
+
+def load_shown(stage: Stage, server: ServerProcess, token: str) -> Figures:
+    """Single calls on a server that does not look at the token."""
+    return load_guarded(stage, Guarded(server, token), concurrency=IN_FLIGHT)
 
 
 def load_guarded(stage: Stage, guarded: Guarded, **settings: Any) -> Figures:
