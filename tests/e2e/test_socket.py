@@ -76,7 +76,8 @@ def leave_no_folder(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "reason"), [(leave_a_file, "Address already in use"), (leave_no_folder, "No such file or directory")]
+    ("spoil", "reason"),
+    [(leave_a_file, "there is something that is no socket"), (leave_no_folder, "No such file or directory")],
 )
 def test_where_no_socket_can_be_made_it_says_why(spoil: Callable[[Path], None], reason: str, tmp_path: Path) -> None:
     path = tmp_path / "folder/socket"
