@@ -35,6 +35,8 @@ def run(options: argparse.Namespace) -> None:
     """Check the place, frame the pictures, write the file."""
     if options.output.exists() and not options.force:
         raise DataError(f"{options.output} exists already; --force replaces it")
+    if options.output.exists() and not options.output.is_file():
+        raise DataError(f"{options.output} is no regular file, which is all that --force replaces")
     if not options.output.absolute().parent.is_dir():
         raise DataError(f"cannot write {options.output}: no folder at {options.output.parent}")
     if not 8 <= options.side <= LARGEST_SIDE:

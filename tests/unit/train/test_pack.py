@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,15 @@ def test_a_file_that_is_there_is_replaced_only_on_demand(tmp_path: Path, capfd: 
     assert output.read_text() == "something dear"
     assert main([str(folder), str(output), "--force"]) == 0
     assert len(read_packed(output).images) == 2
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A device or a pipe would be gone for everybody else."""
+    folder, pipe = write_pictures(tmp_path / "mine", ["A", "B"], 1), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert main([str(folder), str(pipe), "--force"]) == 1
+    assert "pipe is no regular file" in capfd.readouterr().err
+    assert pipe.is_fifo()
 
 
 @pytest.mark.parametrize(
