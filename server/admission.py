@@ -111,18 +111,25 @@ class Admission:
             )
         if deadline is None:
             return None
-        answer_s = SAFETY * wait_s + self._predict_own_s(size, bulk=bulk)
-        if now + answer_s > deadline:
+        left_s = deadline - now
+        alone_s = self._predict_own_s(size, 0)
+        if alone_s > left_s:  # no time to come back after would be true
             return WaitTooLong(
-                f"the answer would take {answer_s * 1e3:.0f} ms, and the deadline is in {(deadline - now) * 1e3:.0f} ms; "
+                f"the answer takes {alone_s * 1e3:.0f} ms by itself, and the deadline is in {left_s * 1e3:.0f} ms: "
+                "allow more time, or send fewer images at once"
+            )
+        answer_s = SAFETY * wait_s + self._predict_own_s(size, self._tray.count_ahead(bulk=bulk))
+        if answer_s > left_s:
+            return WaitTooLong(
+                f"the answer would take {answer_s * 1e3:.0f} ms, and the deadline is in {left_s * 1e3:.0f} ms; "
                 f"try again in {wait_ms:.0f} ms",
                 retry_after_ms=wait_ms,
             )
         return None
 
-    def _predict_own_s(self, size: int, *, bulk: bool) -> float:
+    def _predict_own_s(self, size: int, ahead: int) -> float:
         """From the start of its first batch to the end of its last; those ahead, and those who come yet, ride along."""
         full = self._max_batch_size
         beyond = max(0, size - full)
-        riding = min(full, self._tray.count_ahead(bulk=bulk) + size)
+        riding = min(full, ahead + size)
         return self._pace.predict_s(riding) + self._pace.predict_s(beyond, beyond / full) / self._instances

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import math
 import re
 import sys
@@ -231,7 +232,9 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise SettingError(f"{path} is not TOML: {error}") from None
     fields = {field.name: field for field in dataclasses.fields(Settings)}
     if unknown := [key for key in found if key not in fields]:
-        raise SettingError(f"{path} sets {', '.join(unknown)}, which no setting is called")
+        meant = difflib.get_close_matches(unknown[0].replace("-", "_"), fields, 1)
+        hint = f": did you mean {meant[0]}?" if meant else ""
+        raise SettingError(f"{path} sets {', '.join(unknown)}, which no setting is called{hint}")
     return {key: _convert(value, type(fields[key].default), f"{key} in {path}") for key, value in found.items()}
 
 

@@ -79,7 +79,7 @@ class QueueFull(RecognizerError):
 
 
 class WaitTooLong(QueueFull):
-    """The request can't be answered in time; `retry_after_ms` is what it would have waited."""
+    """The request can't be answered in time; `retry_after_ms` is what it would have waited, 0 where waiting won't help."""
 
 
 class Unavailable(RecognizerError):

@@ -215,8 +215,11 @@ def test_a_wait_that_is_too_long_is_refused_and_says_how_long_it_would_be() -> N
             assert (failure.code, failure.field) == ("RESOURCE_EXHAUSTED", "")
             assert re.match(r"the wait would be \d+ ms, and at most 2000 ms are allowed; try again in \d+ ms", failure.message)
             assert failure.pushback == str(math.ceil(failure.retry_ms))
-            late = await failure_of(here.stub.RecognizeBatch(batch(5), timeout=30))
+            late = await failure_of(here.stub.RecognizeBatch(batch(5), timeout=100))
             assert re.match(r"the answer would take \d+ ms, and the deadline is in \d+ ms; try again in", late.message)
+            never = await failure_of(here.stub.RecognizeBatch(batch(5), timeout=30))
+            assert re.match(r"the answer takes 60000 ms by itself, and the deadline is in \d+ ms: allow", never.message)
+            assert (never.code, never.pushback, never.retry_ms) == ("RESOURCE_EXHAUSTED", "", 0)
             model.gate.set()
             assert [list((await call).classes) for call in calls] == [[1], [2]]
 

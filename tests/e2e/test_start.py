@@ -190,3 +190,11 @@ def test_auto_says_why_it_took_the_cpu(server: ServerProcess) -> None:
         assert "execution provider CUDAExecutionProvider" in server.stderr
     else:
         assert f"execution provider CPUExecutionProvider ({find_cuda_obstacle()})" in server.stderr
+
+
+@pytest.mark.parametrize("flags", [(), ("--check",)])
+def test_where_packages_are_missing_one_line_says_what_installs_them(flags: tuple[str, ...]) -> None:
+    command = [sys.executable, "-S", "-m", "server", *flags]  # -S: without what pip installed
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={}, timeout=60)
+    line = f"digitserve: grpc is not installed for {sys.executable}: run `make serve`, or .venv/bin/python, which it makes\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", line)

@@ -34,6 +34,8 @@ def checked_timeout_s(timeout_s: float) -> float:
 def checked_top_k(top_k: int) -> int:
     """Raises TypeError for what is no integer, and ValueError for one that counts nothing."""
     try:
+        if isinstance(top_k, bool):
+            raise TypeError
         count = operator.index(top_k)
     except TypeError:
         raise TypeError(f"top_k is {top_k!r}: it counts alternatives, so give an int") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,8 @@ MAX_PORT = 65_535
 _URL_SCHEME = re.compile(r"^[\w+.-]+://")
 _OTHER_SCHEME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds|google-c2p|google-c2p-experimental):.")
 _HOST = r"\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[^\s:/@\[\]]+"  # an IPv6 address stands in brackets
-_HOST_AND_PORT = re.compile(rf"(?:{_HOST}):(?P<port>[0-9]+)")
+_HOST_AND_PORT = re.compile(rf"(?P<host>{_HOST}):(?P<port>[0-9]+)")
+_CONNECT_TIMEOUT_S = 1.0
 
 HEALTH_METHOD = "/grpc.health.v1.Health/Check"
 HEALTH_STATES = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
@@ -89,7 +91,22 @@ def describe_silence(target: str, words: str, *, with_tls: bool) -> str:
     if "Socket closed" in words:
         wanted = "a certificate of yours, from an authority that it knows" if with_tls else "TLS"
         return f"the server at {target} closes the connection: perhaps it wants {wanted}"
+    if _listens(target):  # of several addresses, as localhost has, gRPC tells only why the last one failed
+        perhaps = "it speaks no TLS, or its certificate is not taken" if with_tls else "it wants TLS"
+        return f"something listens at {target}, but no gRPC connection comes about: perhaps {perhaps}"
     return f"no server at {target}: start one with `make run`, or name it with --server"
+
+
+def _listens(target: str) -> bool:
+    """Whether anybody takes a connection there, on any of the addresses."""
+    parts = _HOST_AND_PORT.fullmatch(target)
+    if not parts:
+        return False
+    try:
+        socket.create_connection((parts["host"].strip("[]"), int(parts["port"])), timeout=_CONNECT_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _is_port(word: str) -> bool:

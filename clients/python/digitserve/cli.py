@@ -172,14 +172,19 @@ async def _recognize(client: AsyncClient, settings: argparse.Namespace) -> int:
     priority = "bulk" if len(files) > 1 else "interactive"
     question = Question(settings.model, settings.layout, settings.ink, settings.top_k, priority=priority)
     report = JsonReport(len(files)) if settings.json else TableReport(len(files))
-    async for file, outcome in read_files(client, files, question):
-        if isinstance(outcome, Unavailable):
-            why = await _explain(client, outcome)
-            if isinstance(why, NoServer):
-                report.close()
-                raise why
-        report.add(file.name, outcome)
-    report.close()
+    done = 0
+    try:
+        async for file, outcome in read_files(client, files, question):
+            if isinstance(outcome, Unavailable):
+                why = await _explain(client, outcome)
+                if isinstance(why, NoServer):
+                    raise why
+            report.add(file.name, outcome)
+            done += 1
+    finally:  # what was read is told, however it ends
+        report.close()
+        if 0 < done < len(files):
+            print(f"digitserve: {done:,} of {len(files):,} files were read", file=sys.stderr)
     return FAILED if report.failures else OK
 
 

@@ -31,7 +31,10 @@ def error_from_rpc(rpc_error: Any) -> RecognitionError:
     """The error of a `grpc.RpcError`, sync or asyncio. Raise it `from` that one."""
     code = rpc_error.code().name
     details = _details_of(rpc_error)
-    message = rpc_error.details() or details.description or f"the server answered {code} and no reason"
+    words = rpc_error.details()
+    if words == "Deadline Exceeded":  # gRPC's own, which it says even where it never got as far as the server
+        words = "no answer before the deadline: timeout_s is too short, or no server is there"
+    message = words or details.description or f"the server answered {code} and no reason"
     return error_from_status(code, message, field=details.field, retry_after_s=details.retry_after_s)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
@@ -31,6 +32,17 @@ HANDSHAKE = "Tls handshake failed (TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: error:1
 def test_why_nobody_answers_is_told_by_grpcs_own_words(words: str, said: str) -> None:
     for with_tls in (True, False):
         assert describe_silence("h:1", words, with_tls=with_tls) == said
+
+
+@pytest.mark.parametrize(("with_tls", "perhaps"), [(True, "it speaks no TLS, or its certificate is"), (False, "it wants TLS")])
+def test_where_somebody_listens_it_is_not_said_that_there_is_no_server(with_tls: bool, perhaps: str) -> None:
+    """Of localhost's two addresses gRPC may tell only of the one where nobody is."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        target = f"localhost:{listener.getsockname()[1]}"
+        said = describe_silence(target, "ipv6:[::1]:1: Connection refused", with_tls=with_tls)
+    assert said.startswith(f"something listens at {target}, but no gRPC connection comes about: perhaps {perhaps}")
+    assert describe_silence(target, "Connection refused", with_tls=with_tls).startswith("no server at localhost:")
+    assert describe_silence("unix:/nowhere", "No such file", with_tls=with_tls).startswith("no server at unix:/nowhere")
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import signal
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from digitserve import cli
+from digitserve import AsyncClient, cli
+from digitserve.files import ImageFile
+from digitserve.reading import read_files
+from digitserve.requests import Question
 
 from tests.unit.client.fake_server import FakeServer, Refusal
 
@@ -289,6 +294,21 @@ def test_interrupted_is_130_without_a_trace(run: Run, folder: Path, monkeypatch:
     monkeypatch.setattr(cli, "find_images", interrupt)
     done = run("recognize", folder)
     assert (done.code, done.lines, done.err) == (130, [], "")
+
+
+def test_interrupted_midway_what_was_read_is_told(
+    run: Run, folder: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read_one(client: AsyncClient, files: Sequence[ImageFile], question: Question) -> AsyncIterator[Any]:
+        async for read in read_files(client, files[:1], question):
+            yield read
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(cli, "read_files", read_one)
+    done = run("recognize", folder)
+    assert [line.split()[:2] for line in done.lines[1:]] == [[str(folder / "7.png"), "7"]]
+    assert (done.code, done.err) == (130, "digitserve: 1 of 2 files were read\n")
 
 
 def test_bench_is_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:

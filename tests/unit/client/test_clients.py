@@ -91,6 +91,8 @@ def test_bad_arguments_never_leave(call: Flavour, server: FakeServer) -> None:
         call(server.target, lambda client: client.recognize(SEVEN, model=5))
     with pytest.raises(TypeError, match=r"^top_k is 1.5"):
         call(server.target, lambda client: client.recognize(SEVEN, top_k=1.5))
+    with pytest.raises(TypeError, match=r"^top_k is True"):
+        call(server.target, lambda client: client.recognize(SEVEN, top_k=True))
     with pytest.raises(TypeError, match=r"^service is 5"):
         call(server.target, lambda client: client.health(5))
     with pytest.raises(ValueError, match=r"localhost:1"):
@@ -216,7 +218,7 @@ def test_four_attempts_are_the_last(call: Flavour, server: FakeServer) -> None:
 
 def test_retries_end_with_the_deadline(call: Flavour, server: FakeServer) -> None:
     server.recognizer.open.clear()
-    with pytest.raises(errors.DeadlineExceeded):
+    with pytest.raises(errors.DeadlineExceeded, match=r"^no answer before the deadline"):
         call(server.target, lambda client: client.recognize(SEVEN, timeout_s=0.1))
     with pytest.raises(errors.DeadlineExceeded):
         call(server.target, lambda client: client.recognize_batch(SEVEN[None], timeout_s=0.1))

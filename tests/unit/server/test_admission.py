@@ -45,6 +45,18 @@ async def test_what_would_come_after_its_deadline_is_refused_at_once() -> None:
 
 
 @played
+async def test_what_takes_longer_than_its_deadline_by_itself_is_not_asked_back() -> None:
+    bench = slow()
+    with pytest.raises(WaitTooLong, match="the answer takes 6000 ms by itself, and the deadline is in 5500 ms") as caught:
+        bench.submit(*range(6), deadline=5.5)
+    assert caught.value.retry_after_ms == 0
+    await occupy(bench, 1)
+    with pytest.raises(WaitTooLong, match="; try again in 1000 ms") as caught:
+        bench.submit(*range(6), deadline=6.5)
+    assert caught.value.retry_after_ms == pytest.approx(1000)
+
+
+@played
 async def test_a_large_request_counts_all_that_it_takes_itself() -> None:
     bench = slow(instances=2)
     await occupy(bench, 1)
