@@ -140,7 +140,8 @@ def _look_at(model: Recognizer, images: Tensor, generator: torch.Generator, labe
         for index in torch.split(torch.arange(len(images)), 500):
             inputs = as_input(images[index].to(device))
             moved = AUGMENTATION(inputs, generator) if view else inputs
-            maps, means = look(model.features, fade(moved, generator) if view == 3 else moved)
+            seen = fade(moved, generator) if view == 3 else moved
+            maps, means = look(model.features, seen, model.network.watched)
             answers = model.classifier(model.pool(maps)).argmax(1)
             wrong = torch.ones_like(answers) if labels is None else answers != labels[index].to(device)
             rows.append(Seen(means.half(), wrong[:, None].half()))

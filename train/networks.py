@@ -32,12 +32,20 @@ class Layer(NamedTuple):
 
 
 class Network(NamedTuple):
-    """A network's shape. `hidden` is 0 for global average pooling, else the units of a dense layer that sees every place."""
+    """A network's shape.
+
+    Attributes:
+        hidden: 0 for global average pooling, else the units of a dense layer that sees every place.
+        doubters: units in each of the two layers that doubt, if it learns to (train/doubt.py).
+        watched: how many of the last layers these see; 0: all.
+    """
 
     name: str
     layers: tuple[Layer, ...]
     side: int = 28
     hidden: int = 0
+    doubters: int = 256  # with 128, `gap` is sure of 6.1 % of unknown strangers, not 5.0
+    watched: int = 0
 
     @property
     def places(self) -> int:
@@ -167,13 +175,14 @@ VGG = Network(
         Layer("conv", 128, stride=2),
         *(Layer("conv", 128),) * 2,
     ),
+    doubters=32,  # there is no room for more in 2 MB
+    watched=3,
 )
 ALL = (GAP, MIXED, WIDE, SMALL, RESNET, PLAIN, DENSE, FINE, DEEP, VGG)
 NETWORKS: dict[str, Network] = {network.name: network for network in ALL}
 DEFAULT_NETWORK = GAP.name
 
 
-DOUBTERS = 256  # units in each of the two layers that doubt; with 128, `gap` is sure of 6.1 % of unknown strangers, not 5.0
 QUARTERED = 14  # places a side from which on a map's quarters count, and not its mean alone: 95 % of letters doubted, not 92
 
 
@@ -203,11 +212,11 @@ def cost(network: Network, classes: int = 10, side: int | None = None) -> Cost:
 
 def doubt_widths(network: Network) -> tuple[int, ...]:
     """Units of each layer that doubts, the first being the means of all maps: see train/model.py, `look` and Doubt."""
-    means, side = 0, network.side
+    means, side = list[int](), network.side
     for layer in network.layers:
         _, side = layer.shrink(side)
-        means += layer.channels * (4 if side >= QUARTERED else 1)
-    return means, DOUBTERS, DOUBTERS, 1
+        means.append(layer.channels * (4 if side >= QUARTERED else 1))
+    return sum(means[-network.watched :]), network.doubters, network.doubters, 1
 
 
 def doubt_cost(network: Network, side: int | None = None) -> Cost:
