@@ -49,8 +49,9 @@ RECIPE_hanzi := --dataset hanzi --network vgg --epochs 60 --strangers-share 0.1 
 RECIPE_letters := --dataset emnist-letters --network vgg --epochs 24 --strangers-share 0.1 --augmentation grainy --seed 0
 DOUBT_digits := --strange-dataset emnist-letters --seed 0
 DOUBT_digits-robust := --strange-dataset emnist-letters --seed 0
+DOUBT_letters := --seed 0
 SHIPPED := digits digits-robust hanzi letters
-DOUBTING := digits digits-robust
+DOUBTING := digits digits-robust letters
 
 models: $(SHIPPED:%=runs/%/result.json) $(DOUBTING:%=runs/%/doubt.json) ## train every model that ships and publish it into models/ (hours on two cores)
 	@for run in $(SHIPPED); do \
