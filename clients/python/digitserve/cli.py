@@ -215,4 +215,7 @@ def _model_row(model: Model) -> tuple[str, ...]:
 async def _health(client: AsyncClient, settings: argparse.Namespace) -> int:
     state = await client.health(settings.service)
     print(state)
+    if state == "SERVICE_UNKNOWN":
+        names = ", ".join(model.name for model in await client.models())
+        print(f"digitserve: nothing is called {settings.service!r} there; there are: {names or 'no models'}", file=sys.stderr)
     return OK if state == "SERVING" else FAILED

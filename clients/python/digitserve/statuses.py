@@ -34,6 +34,8 @@ def error_from_rpc(rpc_error: Any) -> RecognitionError:
     words = rpc_error.details()
     if words == "Deadline Exceeded":  # gRPC's own, which it says even where it never got as far as the server
         words = "no answer before the deadline: timeout_s is too short, or no server is there"
+    if words and words.startswith("Received http2 header"):
+        words += ": does something else than digitserve listen there?"
     message = words or details.description or f"the server answered {code} and no reason"
     return error_from_status(code, message, field=details.field, retry_after_s=details.retry_after_s)
 

@@ -254,6 +254,9 @@ def test_models_are_a_table_or_json(run: Run) -> None:
 def test_health_is_an_exit_code(run: Run, service: tuple[str, ...], state: str, code: int) -> None:
     done = run("health", *service)
     assert (done.lines, done.code) == ([state], code)
+    there = "digitserve: nothing is called 'nobody' there; there are: digits" if state == "SERVICE_UNKNOWN" else ""
+    assert done.err.startswith(there)
+    assert bool(done.err) == bool(there)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import grpc
 import pytest
-from digitserve.statuses import Details, read_details, wire_fields
+from digitserve.statuses import Details, error_from_rpc, read_details, wire_fields
 from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 from hypothesis import given
@@ -63,3 +66,10 @@ def test_wire_fields_skips_fixed_numbers_and_names_nonsense() -> None:
         list(wire_fields(b"\x0b"))
     with pytest.raises(ValueError, match="cut off"):
         list(wire_fields(b"\xff" * 11))
+
+
+def test_an_http_status_is_not_left_for_grpcs_own_words() -> None:
+    """As of Envoy's admin port, or of any other web server that speaks HTTP/2."""
+    words = "Received http2 header with status: 404"
+    failed = SimpleNamespace(code=lambda: grpc.StatusCode.UNIMPLEMENTED, details=lambda: words, trailing_metadata=tuple)
+    assert error_from_rpc(failed).message == f"{words}: does something else than digitserve listen there?"
