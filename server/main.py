@@ -95,13 +95,13 @@ def _fail(line: str, status: int) -> int:
 
 def _find_lacking(settings: Settings) -> str:
     """Which package is wanted that is not installed, and what installs it; or nothing."""
-    for module in ("grpc", "numpy", "onnxruntime", "PIL"):
-        if not _is_installed(module):
-            return f"{module} is not installed for {sys.executable}: run `make serve`, or .venv/bin/python, which it makes"
     if settings.traces and not _is_installed("opentelemetry.exporter.otlp.proto.grpc"):
         return "traces is set, but OpenTelemetry is not installed: pip install -c constraints.txt -e '.[serve,otel]'"
     if settings.event_loop == "uvloop" and not _is_installed("uvloop"):
         return "event_loop is uvloop, but uvloop is not installed: pip install uvloop"
+    for module in ("grpc", "numpy", "onnxruntime", "PIL"):
+        if not _is_installed(module):
+            return f"{module} is not installed for {sys.executable}: run `make serve`, or .venv/bin/python, which it makes"
     return ""
 
 

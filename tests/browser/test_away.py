@@ -66,8 +66,10 @@ def test_the_network_goes_and_comes_back(open_page: OpenPage) -> None:
     draw_with_mouse(page, FOUR)
     expect(page.locator("#draw-answer .sentence")).to_have_text("The answer comes when the network is back.")
     assert not is_seen(page, "#state")
+    expect(page.locator("#draw-answer .glyphs")).to_have_css("opacity", "0.35")  # it is of what was drawn before
     page.context.set_offline(False)
     expect(page.locator("#draw-answer .sentence")).not_to_have_class("sentence trouble")
+    expect(page.locator("#draw-answer .glyphs")).to_have_css("opacity", "1")
 
 
 def test_a_server_that_is_overloaded_is_asked_again(open_page: OpenPage) -> None:

@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 from playwright.sync_api import FilePayload, Page, expect
 
 from tests.browser.conftest import OpenPage
@@ -49,6 +49,18 @@ def read_table(page: Page) -> list[tuple[str, str, str]]:
     lines = [[line for line in text.splitlines() if line] for text in names]
     answers = [row.locator(".label").all_inner_texts() for row in page.locator("#rows tr").all()]
     return [(name, "".join(answer), "\n".join(notes)) for (name, *notes), answer in zip(lines, answers, strict=True)]
+
+
+def hash_file() -> FilePayload:
+    """Three lines across four."""
+    canvas = Image.new("L", (140, 140), 255)
+    pen, buffer = ImageDraw.Draw(canvas), io.BytesIO()
+    for place in (30, 70, 110):
+        pen.line([(15, place), (125, place)], fill=0, width=7)
+    for place in (25, 55, 85, 115):
+        pen.line([(place, 15), (place, 125)], fill=0, width=7)
+    canvas.save(buffer, "PNG")
+    return {"name": "hash.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
 
 
 def noise_file() -> FilePayload:
@@ -120,6 +132,7 @@ def test_a_file_that_can_not_be_read_is_named_among_the_others(page: Page) -> No
     first, second, third = read_table(page)
     assert (first[:2], third[:2]) == (("1.png", "1"), ("2.png", "2"))
     assert second[:2] == ("notes.png", "")
+    expect(page.locator("#progress")).to_have_text("3 of 3 done, 1 without an answer")
     assert second[2] == "not a picture that can be read"
     page.locator("#rows summary").press("Enter")
     assert read_table(page)[1][2].startswith("not a picture that can be read\nnot a readable image file: expected one of PNG")
@@ -186,6 +199,24 @@ def test_in_a_long_list_the_answer_is_beside_its_picture_and_the_progress_in_sig
     assert picture
     assert answer
     assert answer["x"] - picture["x"] - picture["width"] < 40
+
+
+def test_what_is_added_to_a_long_list_is_in_sight(page: Page) -> None:
+    open_view(page, "files")
+    page.locator("#chooser").set_input_files(picture_files("12") * 12)
+    read_table(page)
+    expect(page.locator("#rows tr").last).not_to_be_in_viewport()
+    hand_over(page, "paste", picture_files("6"))
+    expect(page.locator("#rows tr").last).to_be_in_viewport(ratio=0.9)
+    assert read_table(page)[-1] == ("6.png", "6", "")
+
+
+def test_what_looks_like_none_of_them_is_called_none_of_them(page: Page) -> None:
+    """As on the pad, it is a question mark, without the tenth that each of ten has by chance."""
+    open_view(page, "files")
+    page.locator("#chooser").set_input_files(hash_file())
+    assert read_table(page) == [("hash.png", "?", "looks like none of them")]
+    assert page.locator("#rows .share").inner_text() == ""
 
 
 def test_the_same_file_can_be_chosen_again_and_the_list_emptied(page: Page) -> None:

@@ -6,7 +6,7 @@ import { csv, type Cell } from "./csv.js";
 import { button, download, find, make } from "./dom.js";
 import { detailOf, reasonOf } from "./failure.js";
 import { onLanguage, percent, say } from "./language.js";
-import { isNone } from "./panel.js";
+import { glyphOf, isNone } from "./panel.js";
 import { shown } from "./photo.js";
 import { recognizeFile } from "./server.js";
 
@@ -58,9 +58,11 @@ export class FilesView {
 
   add(files: Iterable<File>): void {
     const added = [...files].map(entryOf);
+    const isFirst = !this.#entries.length;
     this.#entries.push(...added);
     this.#rows.append(...added.map(({ row }) => row));
     this.#show();
+    if (!isFirst) added[0]?.row.scrollIntoView({ block: "nearest" }); // a long list ends out of sight
     while (this.#model && this.#working < AT_ONCE && this.#next < this.#entries.length) void this.#work(this.#model);
   }
 
@@ -87,7 +89,9 @@ export class FilesView {
   #show(): void {
     const done = this.#entries.filter(isDone).length;
     find("results", HTMLElement).hidden = !this.#entries.length;
-    find("progress", HTMLElement).textContent = say("progress", { done, all: this.#entries.length });
+    const failed = this.#entries.filter(({ failure }) => failure !== undefined).length;
+    const counted = say(failed ? "progressFailed" : "progress", { done, failed, all: this.#entries.length });
+    find("progress", HTMLElement).textContent = counted;
     button("csv").disabled = done < this.#entries.length;
   }
 
@@ -154,7 +158,7 @@ function fillRow(entry: Entry): void {
   const { row, file, recognition, failure } = entry;
   const character = recognition?.characters[0];
   const reading = character?.label
-    ? [make("b", "label", character.label), make("span", "share", percent(character.probability))]
+    ? [make("b", "label", glyphOf(character)), make("span", "share", isNone(character) ? "" : percent(character.probability))]
     : [make("span", "quiet", "–")];
   row.cells[1]!.replaceChildren(...(recognition || failure !== undefined ? reading : []));
   fillName(row, file, ...notesOf(entry));

@@ -52,7 +52,7 @@ function translate(): void {
   for (const element of document.querySelectorAll<HTMLElement>("[data-label]")) {
     const label = say(element.dataset.label as WordKey);
     element.setAttribute("aria-label", label);
-    if (element instanceof HTMLButtonElement) element.title = label;
+    if (element instanceof HTMLButtonElement || element instanceof HTMLInputElement) element.title = label;
   }
   for (const element of document.querySelectorAll<HTMLElement>("[data-role]")) {
     element.setAttribute("aria-roledescription", say(element.dataset.role as WordKey));

@@ -67,6 +67,7 @@ export class Panel {
     this.#shown = shown;
     const answer = shown && "recognition" in shown ? shown : undefined;
     this.#showFailure(shown && "failure" in shown ? shown : undefined);
+    this.#place.classList.toggle("stale", this.#isInTrouble && answer !== undefined);
     const character = answer?.recognition.characters[0];
     setText(this.#glyph, character ? glyphOf(character) : "");
     this.#glyph.classList.toggle("unsure", character?.unsure ?? false);
@@ -131,7 +132,7 @@ export function isNone({ label, probability, unsure, alternatives }: Character):
 }
 
 /** What stands large before the sentence. */
-function glyphOf(character: Character): string {
+export function glyphOf(character: Character): string {
   return isNone(character) ? "?" : character.label;
 }
 

@@ -309,7 +309,11 @@ def test_interrupted_midway_what_was_read_is_told(
         await asyncio.sleep(60)
 
     monkeypatch.setattr(cli, "read_files", read_one)
-    done = run("recognize", folder)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background
+    try:
+        done = run("recognize", folder)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert [line.split()[:2] for line in done.lines[1:]] == [[str(folder / "7.png"), "7"]]
     assert (done.code, done.err) == (130, "digitserve: 1 of 2 files were read\n")
 
