@@ -35,13 +35,14 @@ from train.settings import Settings
 from train.strangers import DOUBTFUL, foreign_letters, load_strangers
 
 SUMMARY = "teach a trained network to know when there is nothing for it to read"
-EACH = 6000  # strangers of each kind
+EACH, MOST = 6000, 2.0  # strangers of each kind, and of all kinds for each character
 HELD_OUT = 20  # one stranger in so many is not learned, to see what it all came to
 AUGMENTATION = AUGMENTATIONS["grainy"]  # whatever moved the network's own images: what is spoilt is not yet strange
-BATCH, LETTERS = 512, 204  # characters in a batch, and as many strangers, of which so many are characters of another alphabet
+CHARACTERS, STRANGERS, LETTERS = 512, 768, 152  # in a batch; letters are those strangers that are of another alphabet
 LR = 0.006  # the peak of the one-cycle schedule
+WEIGHT_DECAY = 0.1  # with 0.01 it doubts so fully that no threshold is left between that and certainty
 UNSURE_SHARE = 0.0035  # of validation images; at 0.004 digits came out at 0.51 % of test images, where 0.5 is promised
-ODDS = 50  # while it learns, every second picture is a stranger; where it serves, one in so many is taken to be
+ODDS = 50  # while it learns, three pictures in five are strangers; where it serves, one for so many characters is taken to be
 
 
 class Seen(NamedTuple):
@@ -75,9 +76,9 @@ def run(options: argparse.Namespace) -> None:
     settings = Settings.from_dict(checkpoint["settings"])
     dataset = with_validation(load_dataset(settings.dataset, options.data, settings.extra, settings.limit))
     assert dataset.validation is not None
-    drawn = load_strangers(dataset.train.images, cache_folder(), DOUBTFUL, EACH)
-    if len(drawn) < 2:
+    if len(dataset.train) < 2:
         raise DataError(f"{dataset.origin.name} is too small to learn doubt beside it: {len(dataset.train)} images to train on")
+    drawn = load_strangers(dataset.train.images, cache_folder(), DOUBTFUL, EACH, MOST)
     strange_dataset = load_dataset(options.strange_dataset, options.data) if options.strange_dataset else None
     letters = (foreign_letters(strange_dataset, dataset.side),) if strange_dataset else ()
     held = max(len(drawn) // HELD_OUT, 1)
@@ -112,13 +113,13 @@ def learn(model: Recognizer, characters: Images, strangers: Sequence[Tensor], st
     generator = torch.Generator().manual_seed(seed)
     seen = [_look_at(model, characters.images, generator, characters.labels)]
     seen += [_look_at(model, images, generator) for images in strangers]
-    shares = (BATCH, BATCH - LETTERS, LETTERS) if len(strangers) > 1 else (BATCH, BATCH)
+    shares = (CHARACTERS, STRANGERS - LETTERS, LETTERS) if len(strangers) > 1 else (CHARACTERS, STRANGERS)
     scale, shift = _measure(seen[0].means)
     device = shift.device
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         doubt = Doubt(model.network).to(device)
-    optimizer = torch.optim.AdamW(doubt.parameters(), LR)
+    optimizer = torch.optim.AdamW(doubt.parameters(), LR, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=steps)
     with trange(steps, desc="learning to doubt", unit="batch", disable=None, leave=False) as bar:
         for _ in bar:
@@ -168,7 +169,7 @@ def _settle(doubt: Doubt, scale: Tensor, shift: Tensor) -> Doubt:
     assert isinstance(last, nn.Linear)
     first.weight.div_(scale)
     first.bias.sub_(first.weight @ shift)
-    last.bias.sub_(math.log(ODDS))
+    last.bias.sub_(math.log(ODDS * STRANGERS / CHARACTERS))
     return doubt
 
 

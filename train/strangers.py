@@ -32,15 +32,18 @@ LOOK_LIKE_DIGITS = frozenset("OILZSBGQ")  # upper or lower case: 0 1 1 2 5 8-6 6
 Grey = NDArray[np.uint8]
 
 
-def load_strangers(characters: Tensor, cache: Path, kinds: Sequence[Kind] | None = None, each: int = EACH) -> Tensor:
+def load_strangers(
+    characters: Tensor, cache: Path, kinds: Sequence[Kind] | None = None, each: int = EACH, share: float = 1.0
+) -> Tensor:
     """Strangers (m, side, side) uint8 in the frame of `characters` (n, side, side), from `cache` if made before.
 
     Args:
         kinds: what to draw, KINDS if None; one that is named twice is drawn twice as often.
-        each: of each kind, but no more in all than there are characters.
+        each: of each kind.
+        share: how many there are at most for each of the characters.
     """
     kinds = KINDS if kinds is None else kinds
-    known, count = characters.numpy(), min(each * len(kinds), len(characters))
+    known, count = characters.numpy(), min(each * len(kinds), int(share * len(characters)))
     path = cache / f"strangers-{_fingerprint(known, kinds, count)}.npy"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,14 +96,18 @@ def scribble(characters: Grey, random: np.random.Generator) -> Grey:
 
 
 def squiggle(characters: Grey, random: np.random.Generator) -> Grey:
-    """One smooth stroke in loops and bends, as a bored hand draws it. With fewer turns, or slim, it could be an 8 or a 1."""
+    """One smooth stroke in loops and bends, as a bored hand draws it.
+
+    Slimmer or with fewer turns it would be a 1 or a 7. Some are an 8 or a 2 as they are: what is left to tell them from those
+    of a hand that means it is what a second network can learn (docs/decisions/0022-doubt.md).
+    """
     while True:
-        waves = np.arange(1, int(random.integers(4, 7)))
+        waves = np.arange(1, int(random.integers(3, 7)))
         swings = random.uniform(-1, 1, (2, 1, len(waves))) / waves**0.6
         time = np.linspace(0, random.uniform(0.4, 1.0), 160)[:, None]
         places = (swings * np.sin(2 * np.pi * (time * waves + random.random((2, 1, len(waves)))))).sum(2).T
         extent = np.ptp(places, axis=0)
-        if count_turns(places) > 2.75 and extent.min() > 0.6 * extent.max():
+        if count_turns(places) > 1.75 and extent.min() > 0.35 * extent.max():
             break
     middle = (places.min(axis=0) + places.max(axis=0)) / 2
     places = (places - middle) * random.uniform(60, 90) / extent.max() + CANVAS / 2
@@ -166,7 +173,7 @@ Kind = Callable[[Grey, np.random.Generator], Grey]
 KINDS: tuple[Kind, ...] = (scribble, tangle, grid, star, crowd, spots, grain)
 # What a network is taught to doubt when it has learned all else (train/doubt.py). Loops are what people draw when they have
 # nothing to write. They are not among KINDS: a small network that saw them while it learned digits misread more of those.
-DOUBTFUL: tuple[Kind, ...] = (*KINDS, *(squiggle,) * 3)
+DOUBTFUL: tuple[Kind, ...] = (*KINDS, *(squiggle,) * 14)
 
 
 def _wander(turns: int, random: np.random.Generator) -> NDArray[np.float64]:
