@@ -20,7 +20,7 @@ from export.verify import Graph, verify
 from server.labels import STABLE, move_labels
 from server.repository import CARD, RepositoryError
 from train.checkpoint import load_checkpoint
-from train.command import conclude
+from train.command import check_writable, conclude
 from train.data import Dataset, checksums
 from train.datasets import load_dataset
 from train.doubt import describe as describe_doubt
@@ -67,6 +67,7 @@ def parse_variants(text: str) -> list[str]:
 def run(options: argparse.Namespace) -> None:
     """Load, export, verify, measure, publish: each step raises, and nothing is written before the last."""
     check_target(options.models, options.name, options.version, force=options.force)
+    check_writable(options.models)
     checkpoint = load_checkpoint(options.checkpoint)
     settings = Settings.from_dict(checkpoint["settings"])
     data = load_dataset(settings.dataset, options.data, settings.extra)

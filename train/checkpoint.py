@@ -58,6 +58,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: there is none, or the file is something else.
     """
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder: a run's checkpoint is the file best.pt in it")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:

@@ -1,12 +1,15 @@
-"""How each command of training and export ends: with a status, and with one line of words where something is wrong."""
+"""What each command of training and export does first and last: see that its work can be kept, and end with a status and one
+line of words where something is wrong."""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
-from train.errors import TrainingError
+from train.errors import SettingsError, TrainingError
 
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 
@@ -24,3 +27,12 @@ def conclude(program: str, work: Callable[[], None], *, interrupted: Callable[[]
         print(f"\ninterrupted: {interrupted()}", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def check_writable(folder: Path) -> None:
+    """Better now than after minutes. Raises SettingsError."""
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise SettingsError(f"cannot write into {folder}: {there} is no folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise SettingsError(f"cannot write into {folder}: permission denied")

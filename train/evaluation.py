@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from train.checkpoint import load_checkpoint
-from train.command import conclude
+from train.command import check_writable, conclude
 from train.data import Dataset, Images, cache_folder
 from train.datasets import LOADERS, load_dataset
 from train.errors import CheckpointError, DataError, SettingsError
@@ -232,15 +232,6 @@ def output_folder(options: argparse.Namespace) -> Path:
     card = read_card(path)
     variant = path.name.removeprefix("model").removesuffix(ONNX).replace(".", "-")
     return Path("runs") / f"{card['name']}-{card['version']}{variant}"
-
-
-def check_writable(folder: Path) -> None:
-    """Better now than after minutes. Raises SettingsError."""
-    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
-    if not there.is_dir():
-        raise SettingsError(f"cannot write into {folder}: {there} is no folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise SettingsError(f"cannot write into {folder}: permission denied")
 
 
 def write(evaluation: Evaluation, folder: Path) -> None:

@@ -57,8 +57,8 @@ def read_folder(path: Path, side: int = SIZE) -> Collection:
     usable = frames.usable
     found = [name for (_, name), good in zip(files, usable, strict=True) if good]
     class_names = tuple(sorted(set(found)))
-    for missing in sorted({name for _, name in files} - set(class_names)):
-        print(f"class {missing!r} in {path} is left out: none of its files can be used", file=sys.stderr)
+    for missing in sorted({_class_name(folder) for folder in _class_folders(path)} - set(class_names)):
+        print(f"class {missing!r} in {path} is left out: it has no file that can be used", file=sys.stderr)
     labels = torch.from_numpy(np.searchsorted(class_names, found).astype(np.int64))
     return Collection(Images(torch.from_numpy(frames.pixels[usable]), labels), class_names)
 
@@ -67,13 +67,17 @@ def list_files(path: Path) -> list[tuple[Path, str]]:
     """Each file in the sub-folders of `path` with its class: the sub-folder's name. Hidden files and folders don't count."""
     if not path.is_dir():
         raise DataError(f"no folder at {path}")
-    classes = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    classes = _class_folders(path)
     if not classes:
         raise DataError(f"{path} has no sub-folders: one is expected for each class, named as the class")
     files = [(file, _class_name(folder)) for folder in classes for file in sorted(folder.rglob("*")) if _counts(file, folder)]
     if not files:
         raise DataError(f"the sub-folders of {path} hold no files")
     return files
+
+
+def _class_folders(path: Path) -> list[Path]:
+    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
 def _class_name(folder: Path) -> str:

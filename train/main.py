@@ -127,15 +127,11 @@ class Run:
             refuse_used(self.folder)
         self.dataset = load_dataset(self.settings.dataset, options.data, self.settings.extra, self.settings.limit)
         reframed = load_reframed(self.dataset.train.images, cache_folder()) if self.settings.reframed_share else None
-        self.folder.mkdir(parents=True, exist_ok=True)
+        strangers = self._load_strangers(options.data)
+        teachers = load_teachers(self.settings.teachers, self.dataset.class_names, self.dataset.side)
+        self.folder.mkdir(parents=True, exist_ok=True)  # now that all is there: a run that can't begin leaves no folder
         self.trainer = Trainer(
-            self.settings,
-            self.dataset,
-            reframed,
-            self._load_strangers(options.data),
-            load_teachers(self.settings.teachers, self.dataset.class_names, self.dataset.side),
-            folder=self.folder,
-            device=self.device,
+            self.settings, self.dataset, reframed, strangers, teachers, folder=self.folder, device=self.device
         )
         if checkpoint:
             self.trainer.restore(checkpoint)

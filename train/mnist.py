@@ -10,6 +10,7 @@ import gzip
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.error import URLError
 
@@ -54,10 +55,15 @@ def prepare_mnist(root: Path, archives: Mapping[str, str] = ARCHIVES) -> Path:
 
 
 def _download(root: Path) -> None:
-    """Let torchvision fetch the archives and unpack them into `root`."""
+    """Let torchvision fetch the archives and unpack them into `root`; where it can't, nothing is left of the attempt."""
+    raw = root / "MNIST" / "raw"
+    new = [folder for folder in (raw, raw.parent, root) if not folder.exists()]
     try:
         MNIST(root, download=True)
     except (RuntimeError, URLError, OSError) as error:
+        for folder in new:
+            with suppress(OSError):  # not empty: what has come already is good for the next attempt
+                folder.rmdir()
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise DataError(f"no MNIST in {root}, and it could not be downloaded there: {reason[-1]}") from error
 

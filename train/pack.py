@@ -46,4 +46,6 @@ def run(options: argparse.Namespace) -> None:
     collection = read_folder(options.folder, options.side)
     write_packed(options.output, collection)
     count, size_bytes = len(collection.images), options.output.stat().st_size
-    print(f"packed {count:,} images of {len(collection.class_names)} classes into {options.output} ({size_bytes:,} bytes)")
+    classes = len(collection.class_names)
+    of = "1 class" if classes == 1 else f"{classes} classes"  # one is no dataset, but it can be added to one: --extra
+    print(f"packed {count:,} images of {of} into {options.output} ({size_bytes:,} bytes)")

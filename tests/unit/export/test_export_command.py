@@ -150,6 +150,14 @@ def test_a_published_version_is_refused_before_any_work(
     assert "is published already" in capsys.readouterr().err
 
 
+def test_a_repository_that_cannot_be_written_is_refused_before_any_work(
+    tmp_path: Path, data_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "models").write_text("no folder")
+    assert export(tmp_path / "none.pt", data_folder, tmp_path / "models") == 1
+    assert capsys.readouterr().err == f"export: cannot write into {tmp_path / 'models'}: {tmp_path / 'models'} is no folder\n"
+
+
 @pytest.mark.parametrize(
     ("flag", "value"), [("--name", "Digits"), ("--name", "digits:2"), ("--version", "0"), ("--version", "v2")]
 )

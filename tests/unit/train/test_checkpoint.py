@@ -43,6 +43,11 @@ def test_absent(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "none.pt")
 
 
+def test_a_run_is_not_its_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"is a folder: a run's checkpoint is the file best\.pt in it"):
+        load_checkpoint(tmp_path)
+
+
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut short"])
 def test_another_kind_of_file(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "other.pt"

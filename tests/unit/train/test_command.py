@@ -109,6 +109,12 @@ def test_absent_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_run_that_cannot_begin_leaves_no_folder(short: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*short, "--teacher", str(tmp_path / "gone.pt")]) == 1
+    assert "no checkpoint at" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_with_a_run_is_not_written_over(short: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(short) == 0
     assert main(short) == 1

@@ -27,6 +27,7 @@ def packed(folder: Path) -> dict[str, str]:
 
 
 def no_network(self: MNIST) -> None:
+    Path(self.raw_folder).mkdir(parents=True, exist_ok=True)  # as torchvision does before it looks
     raise URLError("no network")
 
 
@@ -96,6 +97,19 @@ def test_absent_data_without_a_network_is_one_clear_line(tmp_path: Path, monkeyp
     with pytest.raises(DataError, match=rf"no MNIST in {tmp_path}.*no network") as caught:
         load_mnist(tmp_path / "nowhere")
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_what_has_been_downloaded_stays_for_the_next_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(self: MNIST) -> None:
+        Path(self.raw_folder).mkdir(parents=True)
+        (Path(self.raw_folder) / "train-labels-idx1-ubyte.gz").write_bytes(b"whole")
+        raise RuntimeError("no network any more")
+
+    monkeypatch.setattr(MNIST, "download", half)
+    with pytest.raises(DataError, match="no network any more"):
+        load_mnist(tmp_path / "new")
+    assert [path.name for path in (tmp_path / "new" / "MNIST" / "raw").iterdir()] == ["train-labels-idx1-ubyte.gz"]
 
 
 def test_the_cache_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -38,12 +38,12 @@ def test_frames_are_as_large_as_asked_for(tmp_path: Path) -> None:
 
 
 def test_pictures_may_lie_deeper_and_hidden_files_do_not_count(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    write_pictures(tmp_path, ["A", "B"], 2)
-    write_pictures(tmp_path / "A", ["more"], 1)
-    write_pictures(tmp_path, [".trash"], 3)
-    (tmp_path / "A" / ".DS_Store").write_text("not a picture")
-    (tmp_path / "notes.txt").write_text("beside the classes")
-    found = read_folder(tmp_path)
+    folder = write_pictures(tmp_path / "mine", ["A", "B"], 2)
+    write_pictures(folder / "A", ["more"], 1)
+    write_pictures(folder, [".trash"], 3)
+    (folder / "A" / ".DS_Store").write_text("not a picture")
+    (folder / "notes.txt").write_text("beside the classes")
+    found = read_folder(folder)
     assert found.images.labels.tolist() == [0, 0, 0, 1, 1]
     assert capfd.readouterr().err == ""
 
@@ -75,6 +75,9 @@ def test_a_class_without_any_picture_is_left_out_aloud(tmp_path: Path, capfd: py
     assert found.class_names == ("A", "C")
     assert found.images.labels.tolist() == [0, 0, 1, 1]
     assert f"class 'B' in {tmp_path} is left out" in capfd.readouterr().err
+    (tmp_path / "D").mkdir()
+    assert read_folder(tmp_path).class_names == ("A", "C")
+    assert f"class 'D' in {tmp_path} is left out: it has no file that can be used" in capfd.readouterr().err
 
 
 def test_most_files_unreadable_is_an_error(tmp_path: Path) -> None:

@@ -24,6 +24,11 @@ def test_a_folder_becomes_one_file(tmp_path: Path, capfd: pytest.CaptureFixture[
     assert f"skipped {folder / 'A' / 'text.png'}: not a readable image file" in said.err
 
 
+def test_corrections_of_one_class_alone_can_be_packed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([str(write_pictures(tmp_path / "mine", ["7"], 2)), str(tmp_path / "mine.h5")]) == 0
+    assert "packed 2 images of 1 class into" in capfd.readouterr().out
+
+
 def test_the_side_can_be_chosen(tmp_path: Path) -> None:
     folder = write_pictures(tmp_path / "mine", ["A", "B"], 1)
     assert main([str(folder), str(tmp_path / "mine.h5"), "--side", "40"]) == 0
