@@ -138,6 +138,29 @@ def test_a_run_of_which_most_failed_did_not_succeed(loop: asyncio.AbstractEventL
         assert bench("--server", address, "--count", "50", "--warmup", "0", "--concurrency", "1") == status
 
 
+class Restarted(EchoServicer):
+    """Is away for the calls of this range."""
+
+    def __init__(self, away: range) -> None:
+        super().__init__()
+        self.away, self.calls = away, 0
+
+    async def Recognize(self, request: Any, context: Any) -> Any:  # noqa: N802 - as the contract names it
+        self.calls += 1
+        if self.calls in self.away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+        return await super().Recognize(request, context)
+
+
+@pytest.mark.parametrize(("away", "status"), [(range(20, 25), 0), (range(26, 99), 1)])
+def test_a_server_that_is_gone_at_the_end_is_told_and_no_success(
+    loop: asyncio.AbstractEventLoop, away: range, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serve_on(loop, Restarted(away)) as address:
+        assert bench("--server", address, "--count", "30", "--warmup", "0", "--concurrency", "1") == status
+    assert ("THE SERVER WAS GONE at the end" in capsys.readouterr().out) == bool(status)
+
+
 def test_ctrl_c_is_one_line_and_status_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -45,6 +45,15 @@ def test_processes_merge_as_raw_figures_not_as_averages() -> None:
     assert figures.calls_per_s == pytest.approx(100 / 0.6)
 
 
+@pytest.mark.parametrize(("went_s", "gone"), [(0.5, False), (9.0, True)])
+def test_a_server_is_gone_if_it_went_after_the_last_answer_of_any_process(went_s: float, gone: bool) -> None:
+    other = record([1.0])
+    other.add(0.0, 0.0, went_s, Answer("UNAVAILABLE"))
+    last = record([1.0], start_s=5.0)
+    assert summarize(merge_recordings([other, last]), Settings()).gone_at_end is gone
+    assert summarize(merge_recordings([last, other]), Settings()).gone_at_end is gone
+
+
 def test_errors_are_counted_by_status_and_keep_out_of_the_latencies() -> None:
     recording = record([1.0, 2.0])
     recording.add(0.0, 0.0, 9.0, Answer("UNAVAILABLE", message="draining"))

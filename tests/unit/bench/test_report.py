@@ -37,7 +37,7 @@ def test_the_report_has_every_figure_with_its_unit() -> None:
 
 
 def test_errors_are_listed_by_status_with_an_example() -> None:
-    lines = report(Settings(), Answer("OK", 1), *[Answer("UNAVAILABLE", message="draining")] * 3)
+    lines = report(Settings(), *[Answer("UNAVAILABLE", message="draining")] * 3, Answer("OK", 1))
     assert line(lines, "errors") == "3 (75.00% of the calls; they count in no other figure)"
     assert lines[-1].strip() == "UNAVAILABLE x 3: draining"
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import grpc.aio
 
 OK = "OK"
+GONE = "UNAVAILABLE"  # no server was there, or it went
 NOT_SENT = "NOT_SENT"  # no status of gRPC: the load process itself did not make the call
 
 

@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `digitserve bench` to `parser`."""
     parser.description = (
         "Loads a server and reports throughput, latency percentiles, errors by status and the server's own timings. "
-        "Exit status: 0 if most calls were answered, 1 if not, 2 for options that contradict each other."
+        "Exit status: 0 if most calls were answered, 1 if not or if the server was gone at the end, 2 for options that "
+        "contradict each other."
     )
     parser.set_defaults(**DEFAULTS.as_dict())
     _add_target(parser)
@@ -97,7 +98,8 @@ def _run(settings: Settings, args: argparse.Namespace) -> int:
         save_json(measurement.as_dict(), args.json)
     if args.plot:
         save_plot(measurement, args.plot)
-    return 0 if measurement.figures.calls > measurement.figures.failed else 1
+    figures = measurement.figures
+    return 0 if figures.calls > figures.failed and not figures.gone_at_end else 1
 
 
 def _check_outputs(args: argparse.Namespace) -> None:

@@ -32,6 +32,7 @@ class Distribution:
 class Figures:
     """One run in figures. Times are milliseconds of answered calls; what was not measured is None.
 
+    `gone_at_end` says that no server was there any more when the run ended: what was measured is the time before it went.
     `lag_ms` is how late the client itself sent (open loop only), `kept_up` whether that was little enough.
     `queue_ms`, `compute_ms` and the batch sizes are the server's own words. `accuracy` is over the `checked` images.
     """
@@ -40,6 +41,7 @@ class Figures:
     failed: int
     errors: dict[str, int]
     error_examples: dict[str, str]
+    gone_at_end: bool
     images: int
     seconds: float
     calls_per_s: float
@@ -70,6 +72,7 @@ def summarize(recording: Recording, settings: Settings) -> Figures:
         failed=failed,
         errors=dict(recording.errors.most_common()),
         error_examples=recording.error_examples,
+        gone_at_end=recording.gone_s > recording.answered_s,
         images=recording.images,
         seconds=seconds,
         calls_per_s=answered / seconds if seconds else 0.0,

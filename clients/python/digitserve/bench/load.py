@@ -13,6 +13,7 @@ from itertools import count, islice
 
 import numpy as np
 
+from digitserve.bench.answers import GONE
 from digitserve.bench.callers import Caller
 from digitserve.bench.recording import Recording
 
@@ -20,8 +21,7 @@ Clock = Callable[[], float]
 
 MAX_IN_FLIGHT = 10_000  # of one process in an open loop; each costs gRPC and asyncio some 20 KB
 GRACE_S = 1.0
-GONE = "UNAVAILABLE"  # a server that is not there refuses many thousand calls a second, which would be all that a report shows
-PAUSE_S = 0.05
+PAUSE_S = 0.05  # a server that is not there refuses many thousand calls a second, which would be all that a report shows
 
 
 def share_indices(share: int, shares: int, size: int) -> Iterator[int]:

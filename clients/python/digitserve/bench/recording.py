@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from digitserve.bench.answers import NOT_SENT, OK, Answer
+from digitserve.bench.answers import GONE, NOT_SENT, OK, Answer
 
 
 @dataclass(slots=True)
@@ -30,6 +30,8 @@ class Recording:
     correct: int = 0
     first_s: float = float("inf")
     last_s: float = float("-inf")
+    answered_s: float = float("-inf")  # the last time that a call was answered
+    gone_s: float = float("-inf")  # the last time that no server was there
 
     def add(self, due_s: float, sent_s: float, done_s: float, answer: Answer) -> None:
         """One call that was due, sent and done at these times. Its latency counts from when it was due."""
@@ -38,7 +40,10 @@ class Recording:
         if answer.code != OK:
             self.errors[answer.code] += 1
             self.error_examples.setdefault(answer.code, answer.message)
+            if answer.code == GONE:
+                self.gone_s = max(self.gone_s, done_s)
             return
+        self.answered_s = max(self.answered_s, done_s)
         self.due_s.append(due_s)
         self.latency_s.append(done_s - due_s)
         self.lag_s.append(sent_s - due_s)
@@ -70,4 +75,6 @@ def merge_recordings(recordings: Sequence[Recording]) -> Recording:
         merged.correct += one.correct
         merged.first_s = min(merged.first_s, one.first_s)
         merged.last_s = max(merged.last_s, one.last_s)
+        merged.answered_s = max(merged.answered_s, one.answered_s)
+        merged.gone_s = max(merged.gone_s, one.gone_s)
     return merged

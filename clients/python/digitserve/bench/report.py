@@ -82,4 +82,6 @@ def _errors(figures: Figures) -> str:
     lines = [f"{figures.failed:,} ({share:.2%} of the calls; they count in no other figure)"]
     for code, count in figures.errors.items():
         lines.append(f"{'':<11}{code} x {count:,}: {figures.error_examples.get(code, '')}")
+    if figures.gone_at_end:
+        lines.append(f"{'':<11}THE SERVER WAS GONE at the end: the figures are of the time before, and of the wait for it")
     return "\n".join(lines)
