@@ -40,14 +40,14 @@ class Served(nn.Module):
         self.features = fold_batch_norm(model.features)
         scale_first_convolution(self.features, 1 / 255)
         self.head = evidence_head(model.classifier, temperature)
-        self.doubt, self.watched = deepcopy(model.doubt), model.network.watched
+        self.doubt = deepcopy(model.doubt)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         images = image.float().unsqueeze(1)
         if self.doubt is None:
             maps = self.features(images)
             return self.answer(maps), self.head(maps)
-        maps, means = look(self.features, images, self.watched)
+        maps, means = look(self.features, images)
         return spread(self.answer(maps), self.doubt(means).sigmoid()), self.head(maps)
 
     def answer(self, maps: Tensor) -> Tensor:

@@ -142,7 +142,7 @@ def _look_at(model: Recognizer, images: Tensor, generator: torch.Generator, labe
             inputs = as_input(images[index].to(device))
             moved = AUGMENTATION(inputs, generator) if view else inputs
             seen = fade(moved, generator) if view == 3 else moved
-            maps, means = look(model.features, seen, model.network.watched)
+            maps, means = look(model.features, seen)
             answers = model.classifier(model.pool(maps)).argmax(1)
             wrong = torch.ones_like(answers) if labels is None else answers != labels[index].to(device)
             rows.append(Seen(means.half(), wrong[:, None].half()))

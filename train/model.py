@@ -147,17 +147,14 @@ class Doubt(nn.Module):
         return cast(Tensor, self.layers(means))
 
 
-def look(features: nn.Sequential, images: Tensor, watched: int = 0) -> tuple[Tensor, Tensor]:
+def look(features: nn.Sequential, images: Tensor) -> tuple[Tensor, Tensor]:
     """Images (batch, 1, side, side) through all layers: the last maps, and the means (batch, n) of every map of all of them.
 
     Of a large map, the means of its quarters: where something is tells more than that it is. See QUARTERED.
-    `watched`: see Network.
     """
     maps, means = images, dict[bool, list[Tensor]]()
-    for number, layer in enumerate(features):
+    for layer in features:
         maps = layer(maps)
-        if watched and number < len(features) - watched:
-            continue
         side = maps.shape[-1]
         quartered = side >= QUARTERED
         pooled = avg_pool2d(maps, -(-side // 2), side // 2) if quartered else avg_pool2d(maps, side)
@@ -200,7 +197,7 @@ class Recognizer(nn.Module):
         """Probabilities (batch, classes): calibrated, and spread over all classes as far as it is doubted that there is any."""
         if self.doubt is None:
             return cast(Tensor, self(images) / temperature).softmax(1)
-        maps, means = look(self.features, images, self.network.watched)
+        maps, means = look(self.features, images)
         return spread((self.classifier(self.pool(maps)) / temperature).softmax(1), self.doubt(means).sigmoid())
 
     def evidence(self, images: Tensor) -> Tensor:

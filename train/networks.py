@@ -36,16 +36,12 @@ class Network(NamedTuple):
 
     Attributes:
         hidden: 0 for global average pooling, else the units of a dense layer that sees every place.
-        doubters: units in each of the two layers that doubt, if it learns to (train/doubt.py).
-        watched: how many of the last layers these see; 0: all.
     """
 
     name: str
     layers: tuple[Layer, ...]
     side: int = 28
     hidden: int = 0
-    doubters: int = 256  # with 128, `gap` is sure of 6.1 % of unknown strangers, not 5.0
-    watched: int = 0
 
     @property
     def places(self) -> int:
@@ -175,14 +171,13 @@ VGG = Network(
         Layer("conv", 128, stride=2),
         *(Layer("conv", 128),) * 2,
     ),
-    doubters=32,  # there is no room for more in 2 MB
-    watched=3,
 )
 ALL = (GAP, MIXED, WIDE, SMALL, RESNET, PLAIN, DENSE, FINE, DEEP, VGG)
 NETWORKS: dict[str, Network] = {network.name: network for network in ALL}
 DEFAULT_NETWORK = GAP.name
 
 
+DOUBTERS = 256  # units in each of the two layers that doubt; with 128, `gap` is sure of 6.1 % of unknown strangers, not 5.0
 QUARTERED = 14  # places a side from which on a map's quarters count, and not its mean alone: 95 % of letters doubted, not 92
 
 
@@ -216,7 +211,7 @@ def doubt_widths(network: Network) -> tuple[int, ...]:
     for layer in network.layers:
         _, side = layer.shrink(side)
         means.append(layer.channels * (4 if side >= QUARTERED else 1))
-    return sum(means[-network.watched :]), network.doubters, network.doubters, 1
+    return sum(means), DOUBTERS, DOUBTERS, 1
 
 
 def doubt_cost(network: Network, side: int | None = None) -> Cost:

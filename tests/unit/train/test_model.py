@@ -27,11 +27,9 @@ def test_logits_are_the_mean_of_the_evidence(network: Network, side: int) -> Non
 @pytest.mark.parametrize("network", [*NETWORKS.values(), ODD], ids=lambda network: network.name)
 def test_looking_counts_every_map_and_large_ones_by_quarters(network: Network, side: int) -> None:
     model, images = Recognizer(network, side=side).eval(), torch.rand(2, 1, side, side)
-    maps, means = look(model.features, images, network.watched)
+    maps, means = look(model.features, images)
     torch.testing.assert_close(maps, model.features(images))
     assert means.shape == (2, doubt_widths(network.at(side))[0])
-    maps, means = look(model.features, images)
-    assert means.shape == (2, doubt_widths(network.at(side)._replace(watched=0))[0])
     if maps.shape[-1] < 14:
         torch.testing.assert_close(means[:, -maps.shape[1] :], maps.mean((2, 3)))
     first = model.features[0](images)
