@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from train.errors import SettingsError
-from train.networks import DEFAULT_NETWORK, NETWORKS, QUARTERED, Cost, Layer, Network, cost, doubt_widths
+from train.networks import DEFAULT_NETWORK, NETWORKS, QUARTERED, Cost, Layer, Network, cost, doubt_widths, watched
 
 __all__ = ["DEFAULT_NETWORK", "NETWORKS", "Cost", "Doubt", "Layer", "Network", "Recognizer", "cost", "look", "spread"]
 
@@ -148,14 +148,17 @@ class Doubt(nn.Module):
 
 
 def look(features: nn.Sequential, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Images (batch, 1, side, side) through all layers: the last maps, and the means (batch, n) of every map of all of them.
+    """Images (batch, 1, side, side) through all layers: the last maps, and the means (batch, n) of all those that count.
 
-    Of a large map, the means of its quarters: where something is tells more than that it is. See QUARTERED.
+    Of a large map, the means of its quarters: where something is tells more than that it is. Which ones are large, and which
+    too large to count: see train/networks.py, `watched` and QUARTERED.
     """
     maps, means = images, dict[bool, list[Tensor]]()
     for layer in features:
         maps = layer(maps)
         side = maps.shape[-1]
+        if not watched(side, images.shape[-1]):
+            continue
         quartered = side >= QUARTERED
         pooled = avg_pool2d(maps, -(-side // 2), side // 2) if quartered else avg_pool2d(maps, side)
         means.setdefault(quartered, []).append(pooled)
