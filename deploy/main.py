@@ -43,6 +43,7 @@ def main() -> int:
     """Runs until it is told to stop. Returns the exit status: 0 stopped, 1 can't start or something died, 2 wrong settings."""
     try:
         deployment = read_deployment(sys.argv[1:], os.environ)
+        check_page(deployment)
     except SettingError as error:
         return _fail(f"bad setting: {error}", 2)
     try:
@@ -56,6 +57,12 @@ def main() -> int:
 def _fail(line: str, status: int) -> int:
     print(f"digitserve: {line}", file=sys.stderr)
     return status
+
+
+def check_page(deployment: Deployment) -> None:
+    """Envoy would start without a page, and refuse whoever asks for it. Raises SettingError."""
+    if not (deployment.page / "index.html").is_file():
+        raise SettingError(f"page {str(deployment.page)!r}: there is no index.html in that folder; make web builds ours")
 
 
 def choose_ports(deployment: Deployment) -> Deployment:

@@ -67,6 +67,9 @@ def test_a_wrong_setting_of_either_is_one_line(tmp_path: Path) -> None:
     assert (status, told) == (2, "digitserve: bad setting: --max-batch-size must be a whole number, not 'many'\n")
     status, told = fail(tmp_path, "--page-port", "many")
     assert (status, told) == (2, "digitserve: bad setting: --page-port must be a port from 0 to 65535, not 'many'\n")
+    status, told = fail(tmp_path, "--page", str(tmp_path))
+    reason = f"page {str(tmp_path)!r}: there is no index.html in that folder; make web builds ours"
+    assert (status, told) == (2, f"digitserve: bad setting: {reason}\n")
 
 
 def test_a_server_that_can_not_start_says_why_once_and_is_named(tmp_path: Path) -> None:

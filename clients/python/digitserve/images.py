@@ -23,6 +23,7 @@ MAX_PIXELS = 2**28
 
 _ORIENTATION_TAG = 0x0112
 _PNG_MODES = {"1", "L", "LA", "I;16", "P", "RGB", "RGBA"}
+_WITH_ALPHA = {"La": "LA", "PA": "RGBA", "RGBa": "RGBA"}  # as RGB, what is transparent would become black
 _FASTEST_PNG = 1  # what zlib saves beyond that costs more time than it saves on the wire
 
 
@@ -51,13 +52,15 @@ def image_from(image: ImageInput) -> pb.Image:
 
     Raises:
         OSError: the file can't be read.
-        TypeError: not a kind of image, or an array of another dtype than uint8.
+        TypeError: not a kind of image, a view of an array, or an array of another dtype than uint8.
         ValueError: an array of another shape, without pixels, or with more than any server takes.
     """
     if isinstance(image, str | os.PathLike):
         with open(image, "rb") as file:
             return pb.Image(encoded=file.read())
     if isinstance(image, bytes | bytearray | memoryview):
+        if isinstance(image, memoryview) and image.ndim > 1:
+            raise TypeError(f"image is a view of an array of shape {image.shape}: give the array itself")
         return pb.Image(encoded=bytes(image))
     if isinstance(image, np.ndarray):
         return _from_array(image)
@@ -89,7 +92,7 @@ def _from_pil(image: PIL.Image.Image) -> pb.Image:
     if _is_plain_grey(image):
         return pb.Image(raw=pb.RawImage(pixels=image.tobytes(), width=image.width, height=image.height))
     upright = PIL.ImageOps.exif_transpose(image)  # a PNG would lose the camera's orientation
-    return _encode_png(upright if upright.mode in _PNG_MODES else upright.convert("RGB"))
+    return _encode_png(upright if upright.mode in _PNG_MODES else upright.convert(_WITH_ALPHA.get(upright.mode, "RGB")))
 
 
 def _check_size(width: int, height: int) -> None:

@@ -64,6 +64,7 @@ def test_a_colour_array_is_sent_as_png(channels: int, mode: str) -> None:
         (np.zeros((28, 28, 2), np.uint8), ValueError, r"shape \(28, 28, 2\)"),
         (np.zeros((1, 28, 28, 3), np.uint8), ValueError, r"shape \(1, 28, 28, 3\)"),
         (np.zeros((0, 28), np.uint8), ValueError, "no pixels"),
+        (memoryview(bytes(784)).cast("B", (28, 28)), TypeError, r"view of an array of shape \(28, 28\): give the array itself"),
         (PIL.Image.new("L", (0, 5)), ValueError, "0 x 5 pixels"),
         (PIL.Image.new("F", (5, 5)), ValueError, "mode F"),
         (PIL.Image.new("I", (5, 5)), ValueError, "mode I,"),
@@ -106,6 +107,13 @@ def test_a_pil_image_keeps_its_mode_in_png(mode: str) -> None:
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "HSV", "LAB"])
 def test_a_pil_image_of_another_mode_becomes_rgb(mode: str) -> None:
     assert decoded(image_from(PIL.Image.new(mode, (4, 4)))).mode == "RGB"
+
+
+@pytest.mark.parametrize(("mode", "nothing"), [("La", (0, 0)), ("PA", (9, 0)), ("RGBa", (0, 0, 0, 0))])
+def test_what_is_transparent_stays_so_in_every_mode(mode: str, nothing: tuple[int, ...]) -> None:
+    sent = decoded(image_from(PIL.Image.new(mode, (4, 4), nothing)))
+    assert sent.mode in ("LA", "RGBA")
+    assert sent.getchannel("A").getextrema() == (0, 0)
 
 
 def test_the_cameras_orientation_is_applied() -> None:
