@@ -3,9 +3,9 @@
 Checkpoints do not ship, published models do. One that is adopted can be evaluated, teach others, learn to doubt and be exported
 again, without the hours that it took to train. It cannot be trained on: what the optimizer knew is not in the file.
 
-Weights come back as export left them, with batch norm, pixel scale and temperature multiplied into them; so batch norm is
-adopted as one that changes nothing, and the temperature as 1: a teacher who was adopted is as certain as what is served, not as
-what was trained.
+Weights come back as export left them, with batch norm, pixel scale and temperature multiplied into them, and those of a large
+network rounded to half precision; so batch norm is adopted as one that changes nothing, and the temperature as 1: a teacher who
+was adopted is as certain as what is served, not as what was trained.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import Any
 from export.golden import choose_golden
 from export.onnx import OPSET, to_onnx
 from export.publish import check_target, publish
+from export.storage import serialize
 from export.timing import measure
 from export.variants import FILES, Made, describe_variants, make_variants, table
 from export.verify import Graph, verify
@@ -76,7 +77,7 @@ def run(options: argparse.Namespace) -> None:
     exported = to_onnx(model, temperature, data.side)
     difference = verify(model, temperature, exported, data.test.images)
     print(f"verified: probabilities within {difference.probabilities:.1g} of torch, evidence {difference.evidence:.1g}")
-    found = Graph(exported).score(data.test.images, data.test.labels)
+    found = Graph(serialize(exported).content).score(data.test.images, data.test.labels)  # of the file, not only the graph
     print(f"test set, in onnxruntime: {found}")
     made = make_variants(exported, found, options.variants, data)
     card = describe(options, checkpoint, settings, data, found) | compare(made, data)

@@ -15,6 +15,7 @@ import onnx
 import onnxruntime
 
 from export.quantize import to_best_int8, to_float16
+from export.storage import serialize
 from export.timing import Rounds, Spread, describe_cpu, spread
 from export.verify import Graph, VerificationError, check_contract
 from server.repository import MODEL, PLAIN
@@ -55,19 +56,20 @@ class Made:
         return {name: variant.content for name, variant in self.variants.items()}
 
 
-def serialize(model: onnx.ModelProto) -> bytes:
-    onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString(deterministic=True)
-
-
 def make_variants(exported: onnx.ModelProto, plain: Score, wanted: Sequence[str], data: Dataset) -> Made:
     """Make those of fp16 and int8 that are wanted; what fails or is less accurate by more than 0.05 points is left out.
 
     Args:
         exported: the graph in float32.
-        plain: its score on the test set.
+        plain: the score of the file that is made of it, on the test set.
+
+    Raises:
+        VerificationError: that file is too much less accurate than the graph.
     """
-    made = Made({PLAIN: Variant(serialize(exported), plain, "as trained")})
+    content, note = serialize(exported)
+    if note:
+        verify_variant(content, exported, Graph(exported).score(data.test.images, data.test.labels), data)
+    made = Made({PLAIN: Variant(content, plain, f"as trained{note}")})
     for name in FILES:
         if name == PLAIN:
             continue
@@ -91,8 +93,8 @@ def _make(name: str, exported: onnx.ModelProto, plain: Score, data: Dataset) -> 
         assert parts.validation is not None
         graph, calibration = to_best_int8(exported, parts.train.images, parts.validation)
         method = f"8-bit dense convolutions but the first and the last, calibrated by {calibration}"
-    content = serialize(graph)
-    return Variant(content, verify_variant(content, exported, plain, data), method)
+    content, note = serialize(graph)
+    return Variant(content, verify_variant(content, exported, plain, data), f"{method}{note}")
 
 
 def verify_variant(content: bytes, exported: onnx.ModelProto, plain: Score, data: Dataset) -> Score:

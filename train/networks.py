@@ -214,7 +214,7 @@ def watched(side: int, image: int) -> bool:
 
 
 def doubt_widths(network: Network) -> tuple[int, ...]:
-    """Units of each layer that doubts, the first being the means of all maps that count: see train/model.py, `look` and Doubt."""
+    """Units of each layer that doubts, the first being the means of maps that count: see train/model.py, `look` and Doubt."""
     means, side = list[int](), network.side
     for layer in network.layers:
         _, side = layer.shrink(side)

@@ -12,6 +12,7 @@ from onnx import numpy_helper
 from torch import Tensor
 
 import export.variants as variants
+from export.storage import File
 from export.timing import Rounds
 from export.variants import FILES, Made, choose_for_cpu, describe_variants, make_variants, table, verify_variant
 from export.verify import Graph, VerificationError
@@ -73,6 +74,25 @@ def test_what_is_less_accurate_is_left_out_and_fp32_is_not(
     assert list(made.variants) == ["fp32", "int8"]
     assert made.left_out["fp16"].startswith("its accuracy of ")
     assert made.left_out["fp16"].endswith(" points below fp32; 0.05 are allowed")
+
+
+def test_a_file_that_loses_too_much_by_being_small_is_not_published(
+    exported: onnx.ModelProto, plain: Score, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(variants, "serialize", lambda model: File(turned(model).SerializeToString(), ", made small"))
+    with pytest.raises(VerificationError, match="points below fp32"):
+        make_variants(exported, plain, ["fp32"], data)
+
+
+def test_how_it_was_made_to_fit_is_said(
+    exported: onnx.ModelProto, plain: Score, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(variants, "serialize", lambda model: File(model.SerializeToString(), ", made small"))
+    made = make_variants(exported, plain, ["fp32", "fp16"], data)
+    assert [made.variants[name].method for name in ("fp32", "fp16")] == [
+        "as trained, made small",
+        "float16, softmax in float32, made small",
+    ]
 
 
 def test_tools_that_fail_are_one_line_and_fp32_is_published(
