@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from export.publish import MAX_FILE_BYTES
+from export.publish import MAX_FILE_BYTES, PublishError
 
 LARGE = 1024  # values; what is smaller, biases above all, is not worth a node
 
@@ -39,7 +39,7 @@ def halve_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same graph with each large float32 weight as float16, and a Cast after it that onnxruntime computes once, on loading.
 
     Raises:
-        ValueError: a weight is too large for half precision.
+        PublishError: a weight is too large for half precision.
     """
     halved = deepcopy(model)
     graph = halved.graph
@@ -50,7 +50,7 @@ def halve_weights(model: onnx.ModelProto) -> onnx.ModelProto:
         with np.errstate(over="ignore"):
             values = numpy_helper.to_array(tensor).astype(np.float16)
         if not np.isfinite(values).all():
-            raise ValueError(f"weights of {tensor.name} are too large for half precision")
+            raise PublishError(f"weights of {tensor.name} are too large for half precision")
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
         wide = f"{tensor.name}_float"
         for node in graph.node:

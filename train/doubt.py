@@ -83,7 +83,8 @@ def run(options: argparse.Namespace) -> None:
     letters = (foreign_letters(strange_dataset, dataset.side),) if strange_dataset else ()
     held = max(len(drawn) // HELD_OUT, 1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model, temperature = load_network(checkpoint, dataset.side).to(device), float(checkpoint["calibration"]["temperature"])
+    doubtless = {**checkpoint, "doubt": None}  # one that it learned before may be of another shape, and goes
+    model, temperature = load_network(doubtless, dataset.side).to(device), float(checkpoint["calibration"]["temperature"])
     model.doubt = learn(model, dataset.train, (drawn[held:], *letters), options.steps, options.seed)
     known, strange = (
         answer(model, temperature, images.to(device)).amax(1).cpu() for images in (dataset.validation.images, drawn[:held])

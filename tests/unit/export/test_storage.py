@@ -12,6 +12,7 @@ from onnx import numpy_helper
 from torch import Tensor
 
 import export.storage as storage
+from export.publish import PublishError
 from export.storage import halve_weights, serialize
 from export.verify import Graph, check_contract
 from server.graph import keep_only
@@ -67,7 +68,7 @@ def test_a_weight_that_half_precision_cannot_hold_is_named(exported: onnx.ModelP
     model = deepcopy(exported)
     tensor = next(one for one in model.graph.initializer if np.prod(one.dims) >= storage.LARGE)
     tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1e9), tensor.name))
-    with pytest.raises(ValueError, match=f"weights of {tensor.name} are too large for half precision"):
+    with pytest.raises(PublishError, match=f"weights of {tensor.name} are too large for half precision"):
         halve_weights(model)
 
 

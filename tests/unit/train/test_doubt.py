@@ -134,6 +134,16 @@ def test_done_again_it_is_the_same_and_a_run_can_go_on(checkpoint: Path, data_fo
     assert train.main.main(["--data", str(data_folder), "--resume", str(checkpoint), "--device", "cpu", "--no-report"]) == 0
 
 
+def test_a_doubt_of_another_shape_is_replaced(checkpoint: Path, data_folder: Path) -> None:
+    assert doubt(checkpoint, "--data", data_folder) == 0
+    known = load_checkpoint(checkpoint)
+    other = {name: values[:1] for name, values in known["doubt"]["weights"].items()}
+    save_checkpoint(checkpoint, {**known, "doubt": {**known["doubt"], "weights": other}})
+    assert doubt(checkpoint, "--data", data_folder) == 0
+    for name, values in load_checkpoint(checkpoint)["doubt"]["weights"].items():
+        assert torch.equal(values, known["doubt"]["weights"][name])
+
+
 def test_an_evaluation_asks_with_doubt(checkpoint: Path, data_folder: Path, digits: Dataset) -> None:
     options: Any = SimpleNamespace(model=checkpoint, data=data_folder, dataset=None)
     plain = load_model(options)[0].answer(digits.test.images)
@@ -153,7 +163,7 @@ def test_what_can_not_be_done_is_refused(checkpoint: Path, data_folder: Path, tm
     save_checkpoint(tmp_path / "tiny.pt", tiny)
     assert "is too small to learn doubt beside it: 1 images to train on" in refused(capfd, tmp_path / "tiny.pt", *data)
     damaged = load_checkpoint(checkpoint)
-    torch.save({"format": "digitserve-checkpoint-1", **damaged, "doubt": {"weights": {}}}, tmp_path / "odd.pt")
+    torch.save({"format": "digitserve-checkpoint-1", **damaged, "ema": {}}, tmp_path / "odd.pt")
     assert "do not fit this network" in refused(capfd, tmp_path / "odd.pt", *data)
 
 
