@@ -2,8 +2,8 @@
 
 Start: settings -> NOT_SERVING -> is the address free? -> check the provider -> load, try and warm up -> listen -> SERVING.
 The first live request is as fast as the rest.
-Drain: load nothing more -> NOT_SERVING -> serve on for drain_delay -> refuse new calls -> finish what runs -> close the
-batchers -> exit 0.
+Drain: load nothing more -> NOT_SERVING -> serve on for drain_delay -> refuse new calls -> finish what runs -> stop gRPC ->
+close the batchers -> exit 0.
 (Once grpc.aio's stop() begins, the health RPC is refused, too: hence NOT_SERVING first, and time to notice it.)
 """
 
@@ -250,8 +250,15 @@ async def drain(app: App, settings: Settings) -> None:
     app.health.drain()
     await asyncio.sleep(settings.drain_delay_s)
     app.health.close()
-    await _refuse_until_quiet(app.servicer)
-    await app.server.stop(settings.drain_grace_s)
+    accepted = app.servicer.accepted
+    accepted.refuse()
+    # stop() ends the calls that gRPC has received and not yet handed to us as CANCELLED, which no client repeats
+    # (https://github.com/grpc/grpc/issues/41785); we say UNAVAILABLE.
+    await accepted.wait_until_quiet()
+    # And it says goodbye to every connection at once, which is then closed with the last answer on it: in one drain of thirty,
+    # of a server as small as can be, before that answer had left (docs/decisions/0010-refuse-before-stop.md).
+    left_s = await accepted.wait_until_answered(settings.drain_grace_s)
+    await app.server.stop(left_s)
     for served in {id(one): one for one in app.catalog.models.values()}.values():
         await served.batcher.close()
     app.decoders.shutdown()
@@ -260,17 +267,3 @@ async def drain(app: App, settings: Settings) -> None:
     if app.scrape:
         app.scrape.close()
     logger.info("drained")
-
-
-async def _refuse_until_quiet(servicer: RecognizerServicer) -> None:
-    """Sends new calls away until a tenth of a second brings none, or for two seconds.
-
-    stop() ends the calls that gRPC has received and not yet handed to us as CANCELLED, which no client repeats
-    (https://github.com/grpc/grpc/issues/41785); we say UNAVAILABLE.
-    """
-    servicer.refuse()
-    for _ in range(20):
-        before = servicer.refused
-        await asyncio.sleep(0.1)
-        if servicer.refused == before:
-            return

@@ -196,18 +196,16 @@ class OpenInferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # t
 
     @answers_errors
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
-        if self._recognizer.refusing:
-            self._recognizer.send_away()
-        return await self._infer(request, read_deadline(context), streamed=False)
+        with self._recognizer.accepted:
+            return await self._infer(request, read_deadline(context), streamed=False)
 
     @answers_errors_of_stream
     async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
         """As RecognizeStream: in order, reading ahead, each request with an error of its own."""
         ours, answer = self._recognizer, partial(self._answer_streamed, context, read_deadline(context))
-        if ours.refusing:
-            ours.send_away()
-        async for item in answer_in_order(aiter(requests), answer, window=ours.stream_window, drain=ours.draining):
-            yield item
+        with ours.accepted:
+            async for item in answer_in_order(aiter(requests), answer, window=ours.stream_window, drain=ours.accepted.draining):
+                yield item
 
     async def _answer_streamed(self, context: Any, deadline: float | None, request: Any) -> Any:
         try:

@@ -6,18 +6,18 @@ each call is kept short: one await, no logging, no object that nobody reads.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from digitserve.v1 import recognizer_pb2 as pb
 from digitserve.v1 import recognizer_pb2_grpc as pb_grpc
 
+from server.accepted import Accepted
 from server.batcher import Batcher
-from server.errors import Draining, InvalidRequest
+from server.errors import InvalidRequest
 from server.intake import FramedBatch, Intake
 from server.job import Answer, Images
 from server.preprocess import Box, Framed
@@ -65,48 +65,32 @@ class RecognizerServicer(pb_grpc.RecognizerServicer):
         self.models = models
         self.intake = intake
         self.stream_window = stream_window
-        self.refusing = False
-        self.draining: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.refused = 0  # calls, since refuse()
+        self.accepted = Accepted()
         self.note_drop: Callable[[Exception], object] = lambda error: None  # told of a request that fails within a stream
-
-    def refuse(self) -> None:
-        """From now on new calls end UNAVAILABLE, and so does every stream once what was read of it is answered."""
-        self.refusing = True
-        if not self.draining.done():
-            self.draining.set_result(None)
-
-    def send_away(self) -> NoReturn:
-        """Refuses a new call. Raises Draining."""
-        self.refused += 1
-        raise Draining("the server is draining and accepts no more requests")
 
     @answers_errors
     async def Recognize(self, request: pb.RecognizeRequest, context: Any) -> pb.RecognizeResponse:  # noqa: N802
-        if self.refusing:
-            self.send_away()
-        return await self._recognize(request, read_deadline(context), bulk=False)
+        with self.accepted:
+            return await self._recognize(request, read_deadline(context), bulk=False)
 
     @answers_errors
     async def RecognizeBatch(self, request: pb.RecognizeBatchRequest, context: Any) -> pb.RecognizeBatchResponse:  # noqa: N802
-        if self.refusing:
-            self.send_away()
-        served = self.find(request.model)
-        deadline, bulk = read_deadline(context), read_priority(request.priority, bulk=True)
-        images = _unpack(request, served.card.size)
-        framed = self.intake.take_batch(images, request.layout, deadline)
-        images, boxes = framed if isinstance(framed, FramedBatch) else await framed
-        answer = await served.batcher.submit(images, deadline=deadline, bulk=bulk)
-        return _write_batch(served, images, boxes, answer, wants_probabilities=request.probabilities)
+        with self.accepted:
+            served = self.find(request.model)
+            deadline, bulk = read_deadline(context), read_priority(request.priority, bulk=True)
+            images = _unpack(request, served.card.size)
+            framed = self.intake.take_batch(images, request.layout, deadline)
+            images, boxes = framed if isinstance(framed, FramedBatch) else await framed
+            answer = await served.batcher.submit(images, deadline=deadline, bulk=bulk)
+            return _write_batch(served, images, boxes, answer, wants_probabilities=request.probabilities)
 
     @answers_errors_of_stream
     async def RecognizeStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
         """Answers in order while reading ahead. When the server drains, it reads no further and ends UNAVAILABLE."""
-        if self.refusing:
-            self.send_away()
         answer = partial(self._answer_streamed, read_deadline(context), context)
-        async for item in answer_in_order(aiter(requests), answer, window=self.stream_window, drain=self.draining):
-            yield item
+        with self.accepted:
+            async for item in answer_in_order(aiter(requests), answer, window=self.stream_window, drain=self.accepted.draining):
+                yield item
 
     @answers_errors
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:  # noqa: N802

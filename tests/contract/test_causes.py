@@ -6,7 +6,7 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import pytest
@@ -144,11 +144,11 @@ def test_who_refuses_sends_new_calls_away_and_ends_open_streams() -> None:
             stream = here.stub.RecognizeStream()
             await stream.write(pb.RecognizeStreamRequest(request=framed(1)))
             assert (await stream.read()).response.text == "1"
-            here.servicer.refuse()
+            here.servicer.accepted.refuse()
             late = here.stub.RecognizeStream()
             calls = [here.stub.Recognize(framed(2)), here.stub.RecognizeBatch(batch(2)), late.read()]
             assert [(await failure_of(call)).code for call in calls] == ["UNAVAILABLE"] * 3
-            assert here.servicer.refused == 3
+            assert here.servicer.accepted.refused == 3
             ended = await failure_of(stream.read())
             assert (ended.code, "reads no more of this stream" in ended.message) == ("UNAVAILABLE", True)
 
@@ -256,6 +256,36 @@ def test_a_cancelled_stream_takes_its_requests_along() -> None:
             model.gate.set()
             assert ((await first).classes, (await kept).classes) == ([1], [3])
             assert model.batches == [[1], [3]]
+
+    asyncio.run(run())
+
+
+def test_however_a_call_ends_the_drain_no_longer_waits_for_it() -> None:
+    async def stream(*requests: pb.RecognizeStreamRequest) -> AsyncIterator[pb.RecognizeStreamRequest]:
+        for request in requests:
+            yield request
+        await asyncio.Event().wait()
+
+    async def run() -> None:
+        model = GatedModel()
+        async with serving(model.run) as here:
+            accepted = here.servicer.accepted
+            first, kept, gone = await fill(here, model, batch(3), batch(4))
+            late = here.stub.Recognize(framed(5), timeout=0.2)
+            unread = here.stub.RecognizeStream(stream(*[pb.RecognizeStreamRequest(request=framed(6))] * 20))
+            idle = here.stub.RecognizeStream(stream())
+            while here.batcher.waiting < 23 or accepted.running < 6:
+                await asyncio.sleep(0)
+            gone.cancel()
+            assert (await failure_of(late)).code == "DEADLINE_EXCEEDED"
+            idle.cancel()
+            await failure_of(here.stub.Recognize(pb.RecognizeRequest()))
+            model.gate.set()
+            assert ((await first).classes, (await kept).classes) == ([1], [3])
+            await unread.read()  # one of twenty: the others are written to a caller that is gone
+            unread.cancel()
+            assert await accepted.wait_until_answered(20) > 0
+            assert accepted.running == 0
 
     asyncio.run(run())
 

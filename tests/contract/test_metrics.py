@@ -107,7 +107,7 @@ def test_what_the_queue_refuses_or_loses_is_counted_under_its_reason() -> None:
             assert await end_of(here.stub.Recognize(framed(2), timeout=0.05)) == "DEADLINE_EXCEEDED"
             model.gate.set()
             await first
-            here.servicer.refuse()
+            here.servicer.accepted.refuse()
             assert await end_of(here.stub.Recognize(framed(1))) == "UNAVAILABLE"
             await until_quiet(here)
             assert statuses(here, "Recognize") == {"DEADLINE_EXCEEDED": 1, "UNAVAILABLE": 1}

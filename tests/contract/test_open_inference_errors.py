@@ -278,10 +278,10 @@ def test_who_refuses_sends_new_calls_away_and_counts_them() -> None:
     async def run() -> None:
         async with serving() as here:
             stub = open_stub(here.channel)
-            here.servicer.refuse()
+            here.servicer.accepted.refuse()
             late = [stub.ModelInfer(make_request(2)), stub.ModelStreamInfer().read()]
             assert [(await failure_of(call)).code for call in late] == ["UNAVAILABLE"] * 2
-            assert here.servicer.refused == 2
+            assert here.servicer.accepted.refused == 2
 
     asyncio.run(run())
 
@@ -292,7 +292,7 @@ def test_an_open_stream_ends_when_the_server_drains() -> None:
             stream = open_stub(here.channel).ModelStreamInfer()
             await stream.write(make_request(1))
             await stream.read()
-            here.servicer.refuse()
+            here.servicer.accepted.refuse()
             failure = await failure_of(stream.read())
             message = "the server is draining and reads no more of this stream; what it has read is answered"
             assert (failure.code, failure.message) == ("UNAVAILABLE", message)

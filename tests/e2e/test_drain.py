@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -116,6 +117,10 @@ def test_what_waits_in_the_tray_is_answered(start_server: StartServer, mnist_tes
     calls = [stub.RecognizeBatch.future(make_batch(mnist_test, number), timeout=HANG_S) for number in range(50)]
     stub.ListModels(pb.ListModelsRequest(), timeout=HANG_S)  # behind them on the same connection: they have arrived
     server.terminate()
+    time.sleep(0.4)
+    with pytest.raises(grpc.RpcError) as refused:  # by us: nobody says goodbye to the connection while they wait
+        stub.Recognize(make_request(mnist_test, 0), timeout=HANG_S)
+    assert refused.value.details() == "the server is draining and accepts no more requests"
     assert [call.result().classes[0] for call in calls] == reference.probabilities[:50].argmax(axis=1).tolist()
     assert server.wait(PATIENCE_S) == 0
 

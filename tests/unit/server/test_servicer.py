@@ -309,7 +309,7 @@ async def test_a_stream_that_is_idle_does_not_hold_up_a_drain() -> None:
     ending = asyncio.ensure_future(anext(answers))
     await asyncio.wait([ending], timeout=0.05)
     assert not ending.done()  # idle is no reason to end as long as the server serves
-    servicer.refuse()
+    servicer.accepted.refuse()
     with pytest.raises(Aborted, match="reads no more of this stream"):
         await ending
     assert context.code is grpc.StatusCode.UNAVAILABLE
@@ -340,7 +340,7 @@ async def test_a_stream_that_never_pauses_ends_with_the_drain_and_all_that_was_r
     receiving = asyncio.ensure_future(receive())
     while read < 3:
         await asyncio.sleep(0)
-    servicer.refuse()
+    servicer.accepted.refuse()
     for _ in range(10):
         await asyncio.sleep(0)
     read_when_refused = read
@@ -373,7 +373,7 @@ async def test_a_stream_whose_end_was_read_ends_well_though_the_server_drains() 
     await ended.wait()
     for _ in range(10):
         await asyncio.sleep(0)
-    servicer.refuse()
+    servicer.accepted.refuse()
     gate.set()
     assert await receiving == [1, 2, 3]
 
