@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from server.errors import Draining
 
@@ -47,7 +48,7 @@ class Accepted:
 
     async def wait_until_answered(self, grace_s: float) -> float:
         """Until none is running, or the grace is over. Returns what is left of it, in seconds."""
-        until = asyncio.get_running_loop().time() + grace_s
-        while self.running and asyncio.get_running_loop().time() < until:
+        until = time.monotonic() + grace_s
+        while self.running and time.monotonic() < until:
             await asyncio.sleep(0.01)
-        return max(0.0, until - asyncio.get_running_loop().time())
+        return max(0.0, until - time.monotonic())

@@ -255,8 +255,8 @@ async def drain(app: App, settings: Settings) -> None:
     # stop() ends the calls that gRPC has received and not yet handed to us as CANCELLED, which no client repeats
     # (https://github.com/grpc/grpc/issues/41785); we say UNAVAILABLE.
     await accepted.wait_until_quiet()
-    # And it says goodbye to every connection at once, which is then closed with the last answer on it: in one drain of thirty,
-    # of a server as small as can be, before that answer had left (docs/decisions/0010-refuse-before-stop.md).
+    # And it says goodbye to every connection at once, which gRPC then closes with its last call, now and then before the
+    # answers that came together have left it (docs/decisions/0010-refuse-before-stop.md).
     left_s = await accepted.wait_until_answered(settings.drain_grace_s)
     await app.server.stop(left_s)
     for served in {id(one): one for one in app.catalog.models.values()}.values():
