@@ -175,7 +175,8 @@ class OpenInferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # t
     async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Looks for the model now, and answers once its newest version is served."""
         self._check_control("RepositoryModelLoad", request, request.parameters)
-        await self._catalog.load(request.model_name)
+        with self._recognizer.accepted:
+            await self._catalog.load(request.model_name)
         return service_pb2.RepositoryModelLoadResponse()
 
     @answers_errors
@@ -185,7 +186,8 @@ class OpenInferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # t
         if "unload_dependents" in parameters and not parameters["unload_dependents"].bool_param:
             del parameters["unload_dependents"]  # tritonclient always sends it
         self._check_control("RepositoryModelUnload", request, parameters)
-        await self._catalog.unload(request.model_name)
+        with self._recognizer.accepted:
+            await self._catalog.unload(request.model_name)
         return service_pb2.RepositoryModelUnloadResponse()
 
     def _check_control(self, rpc: str, request: Any, parameters: Mapping[str, Any]) -> None:

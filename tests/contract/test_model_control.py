@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def publish(root: Path, version: str, **changes: Any) -> None:
 
 GATED = GatedModel()
 TRAYS: list[Batcher] = []  # before it
+GATES: list[asyncio.Event] = []  # of loads that wait
 
 
 async def load(card: ModelCard, report: Callable[[], object]) -> Served:
@@ -49,28 +51,38 @@ async def load(card: ModelCard, report: Callable[[], object]) -> Served:
     if card.description == "slow":
         TRAYS.append(Batcher(GATED.run, Limits(), ThreadPoolExecutor(1)))
         return Served(card, TRAYS[-1], "CPUExecutionProvider")
-    if card.description:
+    if card.description == "waits":
+        GATES.append(asyncio.Event())
+        await GATES[-1].wait()
+    elif card.description:
         raise ModelError(f"{card.path} is not the model that was measured: it takes a 7 for a 1")
     return Served(card, Batcher(read_stamps, Limits(), ThreadPoolExecutor(1)), "CPUExecutionProvider")
+
+
+@asynccontextmanager
+async def serving(root: Path, *, control: bool = True) -> AsyncIterator[tuple[str, RecognizerServicer]]:
+    """A server of the models in a folder: its address, and what is behind it."""
+    health = HealthServicer(SERVICE, OPEN_INFERENCE)
+    catalog = Catalog(root, health)
+    await catalog.open(load)
+    intake = Intake(ThreadPoolExecutor(1), max_pixels=10**6, max_waiting=2, max_waiting_bytes=10**8)
+    servicer = RecognizerServicer(catalog.models, intake, stream_window=4)
+    server = make_server(servicer, health, Settings(port=0, model_control=control), catalog)
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    catalog.watch(0)
+    yield address, servicer
+    await server.stop(None)
 
 
 def with_client(root: Path, test: Test, *, control: bool = True) -> None:
     """A server of the models in a folder, and the stock client before it."""
 
     async def run() -> None:
-        health = HealthServicer(SERVICE, OPEN_INFERENCE)
-        catalog = Catalog(root, health)
-        await catalog.open(load)
-        intake = Intake(ThreadPoolExecutor(1), max_pixels=10**6, max_waiting=2, max_waiting_bytes=10**8)
-        servicer = RecognizerServicer(catalog.models, intake, stream_window=4)
-        server = make_server(servicer, health, Settings(port=0, model_control=control), catalog)
-        address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-        await server.start()
-        catalog.watch(0)
-        client = tritonclient.grpc.aio.InferenceServerClient(address)
-        async with client, grpc.aio.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
-            await test(client, channel)
-        await server.stop(None)
+        async with serving(root, control=control) as (address, _):
+            client = tritonclient.grpc.aio.InferenceServerClient(address)
+            async with client, grpc.aio.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+                await test(client, channel)
 
     asyncio.run(asyncio.wait_for(run(), 60))
 
@@ -205,3 +217,25 @@ def test_nobody_loads_or_unloads_unless_the_server_says_so(tmp_path: Path, reque
         assert await read_index(client) == [("1", "READY", "")]
 
     with_client(tmp_path, test, control=False)
+
+
+def test_the_drain_waits_for_a_load_and_lets_no_other_begin(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with serving(tmp_path) as (address, servicer), tritonclient.grpc.aio.InferenceServerClient(address) as client:
+            publish(tmp_path, "2", description="waits")
+            loading = asyncio.create_task(client.load_model("digits"))
+            while not GATES:
+                await asyncio.sleep(0)
+            servicer.accepted.refuse()
+            assert servicer.accepted.running == 1
+            for refused in (client.load_model("digits"), client.unload_model("digits")):
+                with pytest.raises(InferenceServerException, match="draining") as raised:
+                    await refused
+                assert raised.value.status() == "StatusCode.UNAVAILABLE"
+            GATES.pop().set()
+            assert await servicer.accepted.wait_until_answered(20) > 0
+            await loading
+            assert servicer.models["digits"].card.version == "2"
+
+    publish(tmp_path, "1")
+    asyncio.run(asyncio.wait_for(run(), 60))
