@@ -6,6 +6,7 @@ traceback.
 
 from __future__ import annotations
 
+import os
 import sys
 
 INTERRUPTED = 130
@@ -13,6 +14,8 @@ INTERRUPTED = 130
 
 def main() -> int:
     """Runs the command and returns its exit code."""
+    # What the C++ inside gRPC has to say of a connection that fails stands above our line on it, and says less. Read at import.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         from digitserve.cli import main as run
 

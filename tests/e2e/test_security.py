@@ -6,6 +6,8 @@ import hashlib
 import json
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -176,6 +178,13 @@ def test_the_command_line_tells_a_server_with_tls_from_none(
     address = start_server(*make_flags(files), "--tls-client-authorities", str(authority.path)).address
     line = complain(capfd, "health", "--server", address, "--tls", "--tls-authorities", str(authority.path))
     assert line.endswith("perhaps it wants a certificate of yours, from an authority that it knows")
+
+
+def test_the_installed_command_says_so_in_one_line(guarded: ServerProcess) -> None:
+    words = [str(Path(sys.executable).with_name("digitserve")), "models", "--server", guarded.address, "--tls"]
+    asked = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    told = f"digitserve: the server at {guarded.address} speaks no TLS: try without\n"
+    assert (asked.returncode, asked.stdout, asked.stderr) == (1, "", told)
 
 
 def test_a_new_certificate_without_a_restart(start_server: StartServer, authority: Authority, files: tuple[Path, Path]) -> None:
