@@ -30,7 +30,11 @@ from digitserve.errors import ClientClosed, ModelNotFound, RecognitionError
 from digitserve.images import ImageInput, framed_pixels, image_from, reads_slowly
 from digitserve.requests import (
     CALLS_IN_FLIGHT,
+    Ink,
+    Layout,
+    PackedLayout,
     Part,
+    Priority,
     Question,
     Route,
     batch_parts,
@@ -100,11 +104,11 @@ class AsyncClient:
         image: ImageInput,
         *,
         model: str = "",
-        layout: str = "auto",
-        ink: str = "auto",
+        layout: Layout = "auto",
+        ink: Ink = "auto",
         top_k: int = 0,
         explain: bool = False,
-        priority: str = "interactive",
+        priority: Priority = "interactive",
         timeout_s: float | None = None,
     ) -> Recognition:
         """Reads one image. Arguments and errors as in `Client.recognize`."""
@@ -121,9 +125,9 @@ class AsyncClient:
         images: NDArray[np.uint8],
         *,
         model: str = "",
-        layout: str = "framed",
+        layout: PackedLayout = "framed",
         probabilities: bool = False,
-        priority: str = "bulk",
+        priority: Priority = "bulk",
         timeout_s: float | None = None,
     ) -> BatchRecognition:
         """Reads N packed images: the fast road. Calls, arguments and errors as in `Client.recognize_batch`."""
@@ -143,11 +147,11 @@ class AsyncClient:
         images: Iterable[ImageInput] | AsyncIterable[ImageInput],
         *,
         model: str = "",
-        layout: str = "auto",
-        ink: str = "auto",
+        layout: Layout = "auto",
+        ink: Ink = "auto",
         top_k: int = 0,
         explain: bool = False,
-        priority: str = "bulk",
+        priority: Priority = "bulk",
         timeout_s: float = STREAM_TIMEOUT_S,
         window: int = STREAM_WINDOW,
     ) -> AsyncIterator[Recognition | RecognitionError]:

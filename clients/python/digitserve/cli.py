@@ -21,7 +21,7 @@ from digitserve.errors import DeadlineExceeded, DigitserveError, Unavailable
 from digitserve.files import find_images
 from digitserve.reading import read_files
 from digitserve.reports import JsonReport, TableReport, align
-from digitserve.requests import INKS, LAYOUTS, Question
+from digitserve.requests import INKS, LAYOUTS, Priority, Question
 from digitserve.results import Model
 from digitserve.security import TLS, checked_token
 
@@ -169,7 +169,7 @@ async def _explain(client: AsyncClient, error: Unavailable) -> Exception:
 
 async def _recognize(client: AsyncClient, settings: argparse.Namespace) -> int:
     files = find_images(settings.files)
-    priority = "bulk" if len(files) > 1 else "interactive"
+    priority: Priority = "bulk" if len(files) > 1 else "interactive"
     question = Question(settings.model, settings.layout, settings.ink, settings.top_k, priority=priority)
     report = JsonReport(len(files)) if settings.json else TableReport(len(files))
     done = 0

@@ -29,7 +29,11 @@ from digitserve.errors import ClientClosed, DigitserveError, ModelNotFound, Reco
 from digitserve.images import ImageInput, framed_pixels, image_from
 from digitserve.requests import (
     CALLS_IN_FLIGHT,
+    Ink,
+    Layout,
+    PackedLayout,
     Part,
+    Priority,
     Question,
     Route,
     batch_parts,
@@ -111,11 +115,11 @@ class Client:
         image: ImageInput,
         *,
         model: str = "",
-        layout: str = "auto",
-        ink: str = "auto",
+        layout: Layout = "auto",
+        ink: Ink = "auto",
         top_k: int = 0,
         explain: bool = False,
-        priority: str = "interactive",
+        priority: Priority = "interactive",
         timeout_s: float | None = None,
     ) -> Recognition:
         """Reads one image.
@@ -149,9 +153,9 @@ class Client:
         images: NDArray[np.uint8],
         *,
         model: str = "",
-        layout: str = "framed",
+        layout: PackedLayout = "framed",
         probabilities: bool = False,
-        priority: str = "bulk",
+        priority: Priority = "bulk",
         timeout_s: float | None = None,
     ) -> BatchRecognition:
         """Reads N packed images: the fast road.
@@ -184,11 +188,11 @@ class Client:
         images: Iterable[ImageInput],
         *,
         model: str = "",
-        layout: str = "auto",
-        ink: str = "auto",
+        layout: Layout = "auto",
+        ink: Ink = "auto",
         top_k: int = 0,
         explain: bool = False,
-        priority: str = "bulk",
+        priority: Priority = "bulk",
         timeout_s: float = STREAM_TIMEOUT_S,
         window: int = STREAM_WINDOW,
     ) -> Iterator[Recognition | RecognitionError]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,17 @@ def _by_word(enum: Any, prefix: str) -> dict[str, Any]:
     return {name.removeprefix(prefix).lower(): value for name, value in enum.items() if value}
 
 
+# The words, for editors and type checkers; test_requests.py holds them and the contract together.
+Layout: TypeAlias = Literal["auto", "framed", "single", "line", "page"]
+PackedLayout: TypeAlias = Literal["auto", "framed"]  # a batch has no other layouts, and no `ink` at all
+Ink: TypeAlias = Literal["auto", "light", "dark"]
+Priority: TypeAlias = Literal["interactive", "bulk"]
+
 LAYOUTS = _by_word(pb.Layout, "LAYOUT_")
 INKS = _by_word(pb.Ink, "INK_")
 PRIORITIES = _by_word(pb.Priority, "PRIORITY_")
 
-# What may travel in a packed batch: a batch has no other layouts, and no `ink` at all.
-PACKED_LAYOUTS = frozenset({"auto", "framed"})
+PACKED_LAYOUTS: frozenset[str] = frozenset(get_args(PackedLayout))
 
 # More images than this travel in several calls. 4,096 of 28 x 28 are 3 MiB, under gRPC's default limit of 4 MiB that a proxy
 # may have kept, and enough for the server to give each of its cores some batches.
@@ -51,11 +56,11 @@ class Question:
     """
 
     model: str = ""
-    layout: str = "auto"
-    ink: str = "auto"
+    layout: Layout = "auto"
+    ink: Ink = "auto"
     top_k: int = 0
     explain: bool = False
-    priority: str = "interactive"
+    priority: Priority = "interactive"
 
     def __post_init__(self) -> None:
         checked_text("model", self.model)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import digitserve.requests
 import numpy as np
@@ -8,6 +8,12 @@ import pytest
 from digitserve.requests import (
     CALLS_IN_FLIGHT,
     IMAGES_PER_CALL,
+    INKS,
+    LAYOUTS,
+    PRIORITIES,
+    Ink,
+    Layout,
+    Priority,
     Question,
     batch_parts,
     batch_request,
@@ -20,6 +26,11 @@ from digitserve.tray import Letter
 from digitserve.v1 import recognizer_pb2 as pb
 
 from server.config import Settings
+
+
+@pytest.mark.parametrize(("words", "known"), [(Layout, LAYOUTS), (Ink, INKS), (Priority, PRIORITIES)])
+def test_an_editor_offers_the_words_of_the_contract(words: Any, known: dict[str, Any]) -> None:
+    assert get_args(words) == tuple(known)
 
 
 def test_a_question_becomes_a_request() -> None:
