@@ -96,7 +96,9 @@ class Settings:
         60.0, "ask a silent connection so often whether it lives; one that does not answer in a third of it is closed",
         at_least=1, at_most=7200,
     )  # fmt: skip
-    max_pixels: int = _setting(16_777_216, "largest encoded image, width x height", at_least=784, at_most=2**28)
+    max_pixels: int = _setting(
+        16_777_216, "largest image, width x height; a JPEG may have twice as many pixels", at_least=784, at_most=2**28
+    )
     max_decoding: int = _setting(
         256, "large images that may wait for their decoding before calls are refused", at_least=1, at_most=65536
     )

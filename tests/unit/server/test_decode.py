@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,28 @@ def test_the_limit_itself_is_allowed(limit: int, fits: bool) -> None:
         return
     with pytest.raises(InvalidImage, match="30 x 40 = 1,200 pixels; at most 1,199"):
         open_image(LOSSLESS["PNG"], max_pixels=limit)
+
+
+@pytest.mark.parametrize(("limit", "fits"), [(600, True), (599, False)])
+def test_a_jpeg_may_have_twice_as_many_pixels_since_it_is_shrunk_while_it_is_decoded(limit: int, fits: bool) -> None:
+    if fits:
+        assert read(LOSSLESS["JPEG"], max_pixels=limit).grey.shape == (40, 30)
+        return
+    with pytest.raises(InvalidImage, match="30 x 40 = 1,200 pixels; at most 1,198"):
+        open_image(LOSSLESS["JPEG"], max_pixels=limit)
+
+
+def keep_a_second_picture_behind(first: Image.Image) -> bytes:
+    """The JPEG of a phone that keeps a smaller picture or a map of brightness in the same file."""
+    return encode(first, "MPO", save_all=True, append_images=[first.resize((300, 200))])
+
+
+@pytest.mark.parametrize("write", [lambda page: encode(page, "JPEG"), keep_a_second_picture_behind], ids=["one", "two"])
+def test_a_photo_is_shrunk_while_it_is_decoded(write: Callable[[Image.Image], bytes]) -> None:
+    photo = open_image(write(Image.new("RGB", (3000, 2000), (200, 190, 180))))
+    picture = decode(photo)
+    assert (picture.width, picture.height, picture.grey.shape) == (3000, 2000, (500, 750))
+    assert photo.size == (1500, 1000), "the decoder itself gave all pixels"
 
 
 def test_sixteen_bits_are_scaled_not_clipped() -> None:
