@@ -112,7 +112,7 @@ def test_the_eraser_ends_with_what_it_erases(page: Page) -> None:
     expect(invitation).to_have_text("All is erased. Take the pen to draw.")
     expect(sentence).to_have_text("The answer comes while you draw.")
     pen.click()
-    expect(invitation).to_have_text("Draw here")
+    expect(invitation).to_have_text("Draw one character")
     expect(eraser).to_be_disabled()
     page.locator("#undo").click()
     assert read_answer(page), "what was erased last is there again"

@@ -21,7 +21,7 @@ const en = {
 
   pad: "Drawing pad",
   padRole: "drawing pad",
-  invitation: "Draw here",
+  invitation: "Draw one character",
   erased: "All is erased. Take the pen to draw.",
   tools: "Drawing tools",
   pen: "Pen (P)",
@@ -153,7 +153,7 @@ const zh: Words = {
 
   pad: "手写板",
   padRole: "手写板",
-  invitation: "写在这里",
+  invitation: "写一个字",
   erased: "已全部擦除。选择笔即可书写。",
   tools: "书写工具",
   pen: "笔（P）",
