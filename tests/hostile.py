@@ -24,7 +24,7 @@ FILES = [
     *(encode(Image.fromarray(GREY).convert(mode)) for mode in ("1", "P", "LA", "RGB", "RGBA", "I;16")),
     *(encode(Image.fromarray(GREY).convert(mode), "JPEG") for mode in ("RGB", "CMYK")),
     *(encode(Image.fromarray(GREY).convert(mode), "BMP") for mode in ("1", "P", "RGB")),
-    *(encode(ANIMATED[0], kind, save_all=True, append_images=ANIMATED[1:]) for kind in ("PNG", "GIF", "WEBP")),
+    *(encode(ANIMATED[0], kind, save_all=True, append_images=ANIMATED[1:]) for kind in ("PNG", "GIF", "WEBP", "MPO")),
     encode_grey(GREY, "JPEG", progressive=True),
     encode_grey(GREY, "WEBP", lossless=True),
     photograph(GREY, 6),

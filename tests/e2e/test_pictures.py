@@ -47,6 +47,7 @@ FILES = {
     "WebP": lambda picture: encode_grey(picture, "WEBP"),
     "BMP": lambda picture: encode_grey(picture, "BMP"),
     "GIF": lambda picture: encode_grey(picture, "GIF"),
+    "JPEG with others behind it": lambda picture: animate(picture, "MPO"),
     "animated GIF": lambda picture: animate(picture, "GIF"),
     "animated WebP": lambda picture: animate(picture, "WEBP"),
     "RGB": lambda picture: encode(Image.fromarray(picture).convert("RGB")),
