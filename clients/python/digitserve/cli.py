@@ -38,8 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["bench"]:
         return _bench(words[1:])
-    parser = make_parser()
-    settings = parser.parse_args(words)
+    settings, unknown = make_parser().parse_known_args(words)
+    if unknown:
+        settings.refuse(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         settings.tls, settings.token = _read_tls(settings), checked_token(os.environ.get("DIGITSERVE_TOKEN", ""))
         return asyncio.run(_run(settings))
@@ -97,6 +98,8 @@ def make_parser() -> argparse.ArgumentParser:
     for command in commands.choices.values():
         _add_connection(command)
     commands.add_parser("bench", help="measure a server: see `digitserve bench --help`", add_help=False)
+    for command in commands.choices.values():
+        command.set_defaults(refuse=command.error)  # the command's own usage shows its flags, argparse would show all commands
     return parser
 
 

@@ -284,6 +284,18 @@ def test_a_command_that_is_not_understood_exits_with_2(words: list[str], capsys:
     assert "usage: digitserve" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("words", "flag"), [(["recognize", "a.png", "--inks", "dark"], "--inks"), (["models", "x"], "x")])
+def test_what_a_command_does_not_know_is_told_beside_what_it_knows(
+    words: list[str], flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    told = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert f"digitserve {words[0]}: error: unrecognized arguments: {flag}" in told
+    assert "[--server H:P]" in told, "the usage is another's"
+
+
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["--version"])
